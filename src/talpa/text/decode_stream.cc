@@ -1,0 +1,50 @@
+#include "talpa/text/tokenizer.h"
+#include "talpa/text/unicode.h"
+
+namespace talpa {
+
+namespace {
+
+bool ends_inside_character(std::string_view bytes) {
+  // Of a character cut off, at most three bytes are there.
+  for (std::size_t size = 1; size <= 3 && size <= bytes.size(); ++size) {
+    const std::string_view tail = bytes.substr(bytes.size() - size);
+    const text::Utf8Step step = text::utf8_step(tail);
+    if (step.truncated) return true;
+    if ((static_cast<unsigned char>(tail[0]) & 0xc0) != 0x80) return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string DecodeStream::push(TokenId id) {
+  if (skip_special_ && tokenizer_->is_special(id)) return {};
+  window_.push_back(id);
+  const std::string text = tokenizer_->decode(window_, skip_special_);
+  if (ends_inside_character(text)) return {};
+  const std::string fresh = behind_told(text);
+  if (fresh.empty()) return {};
+  // What was told before the last piece no longer matters; the last piece is the context of the
+  // next, because the first token of a text may decode differently.
+  window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(told_tokens_));
+  told_tokens_ = window_.size();
+  told_ = tokenizer_->decode(window_, skip_special_);
+  return text::valid_utf8(fresh);
+}
+
+std::string DecodeStream::behind_told(const std::string& text) const {
+  if (text.starts_with(told_)) return text.substr(told_.size());
+  // What has been told would read differently now and cannot be unsaid.
+  return tokenizer_->decode(std::span(window_).subspan(told_tokens_), skip_special_);
+}
+
+std::string DecodeStream::finish() {
+  const std::string rest = behind_told(tokenizer_->decode(window_, skip_special_));
+  window_.clear();
+  told_.clear();
+  told_tokens_ = 0;
+  return text::valid_utf8(rest);
+}
+
+}  // namespace talpa
