@@ -1,0 +1,147 @@
+#include "talpa/model/decoder_config.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace talpa {
+namespace {
+
+// Bounds keep every count of parameters far inside 64 bits, whatever a file says.
+constexpr std::int64_t kMaxVocab = 1 << 24;
+constexpr std::int64_t kMaxDim = 1 << 17;
+constexpr std::int64_t kMaxHidden = 1 << 20;
+constexpr std::int64_t kMaxLayers = 1024;
+constexpr std::int64_t kMaxHeads = 1 << 12;
+constexpr std::int64_t kMaxHeadDim = 1 << 12;
+constexpr std::int64_t kMaxExperts = 1 << 16;
+constexpr std::int64_t kMaxExpertsInAll = 1 << 20;
+constexpr std::int64_t kMaxPositions = 1 << 30;
+
+/// Checks the settings of one description; `path` is prefixed to their names.
+class Validator {
+ public:
+  Validator(const DecoderConfig& config, const std::string& path) : c_(config), path_(path) {}
+
+  void run() const {
+    range("vocab_size", c_.vocab_size, 1, kMaxVocab);
+    range("dim", c_.dim, 1, kMaxDim);
+    range("num_layers", c_.num_layers, 1, kMaxLayers);
+    range("max_positions", c_.max_positions, 1, kMaxPositions);
+    range("bos_token", c_.bos_token, -1, kMaxVocab);
+    for (const int token : c_.eos_tokens) range("eos_tokens", token, 0, kMaxVocab);
+    real("norm_eps", c_.norm_eps, 0, 1);
+    attention();
+    if (c_.moe.num_experts != 0) experts();
+    range("ffn_dim", c_.ffn_dim, needs_ffn() ? 1 : 0, kMaxHidden);
+    if (c_.moe.num_experts == 0 && c_.moe.latent.latent_dim != 0)
+      refuse("moe.latent.latent_dim", c_.moe.latent.latent_dim, "needs moe.num_experts > 0");
+  }
+
+ private:
+  std::string name(const char* setting) const { return detail::join(path_, setting); }
+
+  template <class T>
+  [[noreturn]] void refuse(const char* setting, const T& value, const std::string& why) const {
+    fail(ErrorCode::kConfig, "{} = {} {}", name(setting), value, why);
+  }
+
+  void range(const char* setting, std::int64_t value, std::int64_t low, std::int64_t high) const {
+    if (value < low || value > high)
+      refuse(setting, value, fmt::format("is outside {} to {}", low, high));
+  }
+
+  void real(const char* setting, double value, double low, double high) const {
+    if (!(value >= low && value <= high))
+      refuse(setting, value, fmt::format("is outside {} to {}", low, high));
+  }
+
+  bool needs_ffn() const {
+    for (int layer = 0; layer < c_.num_layers; ++layer)
+      if (!c_.is_moe_layer(layer)) return true;
+    return false;
+  }
+
+  void attention() const {
+    const AttentionConfig& a = c_.attention;
+    range("attention.num_heads", a.num_heads, 1, kMaxHeads);
+    range("attention.num_kv_heads", a.num_kv_heads, 1, kMaxHeads);
+    range("attention.head_dim", a.head_dim, 2, kMaxHeadDim);
+    if (a.num_heads % a.num_kv_heads != 0)
+      refuse("attention.num_heads", a.num_heads,
+             fmt::format("is no multiple of {} = {}", name("attention.num_kv_heads"),
+                         a.num_kv_heads));
+    if (a.head_dim % 2 != 0)
+      refuse("attention.head_dim", a.head_dim, "is odd; rotary embedding turns pairs");
+    real("attention.clip_qkv", a.clip_qkv, 0, 1e30);
+    if (!(a.rope_theta > 0 && a.rope_theta <= 1e30))
+      refuse("attention.rope_theta", a.rope_theta, "is not positive");
+  }
+
+  void experts() const {
+    const MoeConfig& m = c_.moe;
+    range("moe.num_experts", m.num_experts, 1, kMaxExperts);
+    if (static_cast<std::int64_t>(m.num_experts) * c_.num_layers > kMaxExpertsInAll)
+      refuse("moe.num_experts", m.num_experts,
+             fmt::format("in {} layers is more than {} experts", c_.num_layers, kMaxExpertsInAll));
+    range("moe.top_k", m.top_k, 1, kMaxExperts);
+    if (m.top_k > m.num_experts)
+      refuse("moe.top_k", m.top_k,
+             fmt::format("exceeds {} = {}", name("moe.num_experts"), m.num_experts));
+    range("moe.hidden_dim", m.hidden_dim, 1, kMaxHidden);
+    range("moe.shared_hidden_dim", m.shared_hidden_dim, 0, kMaxHidden);
+    if (m.shared_gate && m.shared_hidden_dim == 0)
+      refuse("moe.shared_gate", true, "needs moe.shared_hidden_dim > 0");
+    real("moe.balance_loss", m.balance_loss, 0, 1e6);
+    real("moe.z_loss", m.z_loss, 0, 1e6);
+    dense_layers();
+    latent();
+  }
+
+  void dense_layers() const {
+    int previous = -1;
+    for (const int layer : c_.moe.dense_layers) {
+      range("moe.dense_layers", layer, 0, c_.num_layers - 1);
+      if (layer <= previous) refuse("moe.dense_layers", layer, "is not in increasing order");
+      previous = layer;
+    }
+  }
+
+  void latent() const {
+    const LatentConfig& l = c_.moe.latent;
+    range("moe.latent.latent_dim", l.latent_dim, 0, kMaxDim);
+    range("moe.latent.group_size", l.group_size, 0, c_.moe.num_experts);
+    if (!l.enabled()) return;
+    if (l.group_size != 0 && c_.moe.num_experts % l.group_size != 0)
+      refuse("moe.latent.group_size", l.group_size,
+             fmt::format("does not divide {} = {}", name("moe.num_experts"), c_.moe.num_experts));
+    if (!l.factor_gate && !l.factor_up && !l.factor_down)
+      refuse("moe.latent.latent_dim", l.latent_dim,
+             "factors nothing: set factor_gate, factor_up or factor_down");
+    if (l.share_gate_up_latent && !(l.factor_gate && l.factor_up))
+      refuse("moe.latent.share_gate_up_latent", true, "needs factor_gate and factor_up");
+    if (l.basis_activation != BasisActivation::kNone && !l.mixed)
+      refuse("moe.latent.basis_activation", enum_name(l.basis_activation), "needs mixed = true");
+  }
+
+  const DecoderConfig& c_;
+  const std::string& path_;
+};
+
+}  // namespace
+
+void DecoderConfig::validate(const std::string& path) const { Validator(*this, path).run(); }
+
+bool DecoderConfig::is_moe_layer(int layer) const {
+  const auto& dense = moe.dense_layers;
+  return has_moe() && std::find(dense.begin(), dense.end(), layer) == dense.end();
+}
+
+int DecoderConfig::group_size() const {
+  return moe.latent.group_size > 0 ? moe.latent.group_size : moe.num_experts;
+}
+
+int DecoderConfig::num_groups() const {
+  return moe.num_experts > 0 ? moe.num_experts / group_size() : 0;
+}
+
+}  // namespace talpa

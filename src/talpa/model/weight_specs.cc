@@ -1,0 +1,105 @@
+// Shapes: V vocabulary, n width, m expert width, r latent width, N experts, G groups.
+#include "talpa/model/weights.h"
+
+namespace talpa {
+namespace {
+
+class SpecList {
+ public:
+  explicit SpecList(const DecoderConfig& config) : c_(config) {}
+
+  std::vector<WeightSpec> build() && {
+    add("embed", {c_.vocab_size, c_.dim});
+    for (int layer = 0; layer < c_.num_layers; ++layer) {
+      prefix_ = fmt::format("layers.{}.", layer);
+      attention();
+      add("ffn_norm", {c_.dim});
+      if (c_.is_moe_layer(layer)) {
+        experts();
+      } else {
+        feed_forward("ffn", c_.ffn_dim);
+      }
+    }
+    prefix_.clear();
+    add("norm", {c_.dim});
+    if (!c_.tie_embeddings) add("head", {c_.vocab_size, c_.dim});
+    return std::move(specs_);
+  }
+
+ private:
+  void add(const std::string& name, Shape shape) {
+    specs_.push_back({prefix_ + name, std::move(shape)});
+  }
+
+  void attention() {
+    const AttentionConfig& a = c_.attention;
+    const std::int64_t query = std::int64_t{a.num_heads} * a.head_dim;
+    const std::int64_t kv = std::int64_t{a.num_kv_heads} * a.head_dim;
+    add("attn_norm", {c_.dim});
+    add("attn.q", {query, c_.dim});
+    add("attn.k", {kv, c_.dim});
+    add("attn.v", {kv, c_.dim});
+    add("attn.o", {c_.dim, query});
+    if (a.qkv_bias) {
+      add("attn.q_bias", {query});
+      add("attn.k_bias", {kv});
+      add("attn.v_bias", {kv});
+    }
+    if (a.qk_norm == QkNorm::kNone) return;
+    const bool full = a.qk_norm == QkNorm::kFullWidth;
+    add("attn.q_norm", {full ? query : a.head_dim});
+    add("attn.k_norm", {full ? kv : a.head_dim});
+  }
+
+  void feed_forward(const std::string& name, std::int64_t hidden) {
+    add(name + ".gate", {hidden, c_.dim});
+    add(name + ".up", {hidden, c_.dim});
+    add(name + ".down", {c_.dim, hidden});
+  }
+
+  void experts() {
+    const MoeConfig& moe = c_.moe;
+    const LatentConfig& latent = moe.latent;
+    const bool on = latent.enabled();
+    const bool shared_latent = on && latent.share_gate_up_latent;
+    add("moe.router", {moe.num_experts, c_.dim});
+    if (shared_latent) input_latent("moe.gate_up");
+    input_matrix("moe.gate", on && latent.factor_gate, shared_latent);
+    input_matrix("moe.up", on && latent.factor_up, shared_latent);
+    down(on && latent.factor_down);
+    if (moe.shared_hidden_dim > 0) feed_forward("shared", moe.shared_hidden_dim);
+    if (moe.shared_gate) add("shared.router", {1, c_.dim});
+  }
+
+  void input_latent(const std::string& name) {
+    add(name + "_in", {c_.num_groups(), c_.moe.latent.latent_dim, c_.dim});
+    if (c_.moe.latent.mixed) add(name + "_mix", {c_.moe.num_experts, c_.num_groups()});
+  }
+
+  void input_matrix(const std::string& name, bool factored, bool shared_latent) {
+    if (factored && !shared_latent) input_latent(name);
+    const std::int64_t columns = factored ? c_.moe.latent.latent_dim : c_.dim;
+    add(name, {c_.moe.num_experts, c_.moe.hidden_dim, columns});
+  }
+
+  void down(bool factored) {
+    const MoeConfig& moe = c_.moe;
+    const std::int64_t rows = factored ? moe.latent.latent_dim : c_.dim;
+    add("moe.down", {moe.num_experts, rows, moe.hidden_dim});
+    if (!factored) return;
+    add("moe.down_out", {c_.num_groups(), c_.dim, moe.latent.latent_dim});
+    if (moe.latent.mixed) add("moe.down_mix", {moe.num_experts, c_.num_groups()});
+  }
+
+  const DecoderConfig& c_;
+  std::string prefix_;
+  std::vector<WeightSpec> specs_;
+};
+
+}  // namespace
+
+std::vector<WeightSpec> weight_specs(const DecoderConfig& config) {
+  return SpecList(config).build();
+}
+
+}  // namespace talpa
