@@ -1,0 +1,91 @@
+#include "talpa/nn/init.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <string>
+#include <string_view>
+
+#include "talpa/base/random.h"
+
+namespace talpa::nn {
+namespace {
+
+constexpr double kStd = 0.02;
+
+bool ends_with(std::string_view name, std::initializer_list<std::string_view> endings) {
+  for (std::string_view ending : endings)
+    if (name.ends_with(ending)) return true;
+  return false;
+}
+
+// Root mean square of f(z), z standard normal.
+double activation_rms(BasisActivation activation) {
+  switch (activation) {
+    case BasisActivation::kNone: return 1;
+    case BasisActivation::kSilu: return 0.596494;
+    case BasisActivation::kTanh: return 0.627928;
+  }
+  return 1;
+}
+
+class Initialiser {
+ public:
+  explicit Initialiser(const DecoderConfig& config) : config_(config), latent_(config.moe.latent) {}
+
+  void fill(const std::string& name, at::Tensor& tensor, std::uint64_t seed) const {
+    if (name.ends_with("norm")) {
+      tensor.fill_(1);
+    } else if (name.ends_with("_bias")) {
+      tensor.zero_();
+    } else if (name.ends_with("_mix")) {
+      const auto num_groups = tensor.size(1);
+      const auto group_N = at::arange(tensor.size(0)).floor_divide(tensor.size(0) / num_groups);
+      tensor.copy_(at::one_hot(group_N, num_groups));
+    } else {
+      fill_normal(tensor, std_of(name), Random(seed, "init:" + name));
+    }
+  }
+
+ private:
+  static void fill_normal(at::Tensor& tensor, double std, Random random) {
+    at::Tensor values = at::empty(tensor.sizes(), at::kDouble);
+    auto* value = values.data_ptr<double>();
+    for (std::int64_t i = 0; i < values.numel(); ++i) value[i] = std * random.normal();
+    tensor.copy_(values);
+  }
+
+  double std_of(const std::string& name) const {
+    const bool residual = ends_with(name, {"attn.o", ".down", ".down_out"});
+    const double std = residual ? kStd / std::sqrt(2.0 * config_.num_layers) : kStd;
+    return is_factor(name) ? factor_std(name, std) : std;
+  }
+
+  bool is_factor(const std::string& name) const {
+    if (!latent_.enabled()) return false;
+    return ends_with(name, {"_in", "_out"}) || (latent_.factor_gate && name.ends_with("moe.gate")) ||
+           (latent_.factor_up && name.ends_with("moe.up")) ||
+           (latent_.factor_down && name.ends_with("moe.down"));
+  }
+
+  // Entries of A B have the variance r var(A) var(B).
+  double factor_std(const std::string& name, double std) const {
+    const double root_r = std::sqrt(static_cast<double>(latent_.latent_dim));
+    if (latent_.basis_activation == BasisActivation::kNone) return std::sqrt(std / root_r);
+    const bool basis = ends_with(name, {"_in", "_out"});
+    return basis ? 1 : std / (root_r * activation_rms(latent_.basis_activation));
+  }
+
+  const DecoderConfig& config_;
+  const LatentConfig& latent_;
+};
+
+}  // namespace
+
+void initialise(Parameters& parameters, const DecoderConfig& config, std::uint64_t seed) {
+  const torch::NoGradGuard no_grad;
+  const Initialiser initialiser(config);
+  for (auto& [name, tensor] : parameters) initialiser.fill(name, tensor, seed);
+}
+
+}  // namespace talpa::nn

@@ -1,0 +1,141 @@
+// T rows, D model width, M expert width, r latent width, N experts in G groups, S slots sorted
+// by expert, R group rows (distinct rows of each group, sorted by group).
+#include "talpa/nn/moe/latent_experts.h"
+
+#include <torch/torch.h>
+
+#include <map>
+#include <string>
+
+#include "talpa/nn/moe/grouped_linear.h"
+#include "talpa/nn/swiglu.h"
+#include "talpa/route/groups.h"
+
+namespace talpa::nn {
+namespace {
+
+// Names of the latent of gate or up: its projection and its mix.
+std::string latent_name(const std::string& matrix, const LatentConfig& config) {
+  return config.share_gate_up_latent ? "gate_up" : matrix;
+}
+
+at::Tensor activate(const at::Tensor& bases, BasisActivation activation) {
+  switch (activation) {
+    case BasisActivation::kNone: return bases;
+    case BasisActivation::kSilu: return at::silu(bases);
+    case BasisActivation::kTanh: return at::tanh(bases);
+  }
+  return bases;
+}
+
+// The projections that groups own: G of them as stored or, when mixed, one an expert.
+at::Tensor shared_projection(const Scope& parameters, const std::string& projection,
+                             const std::string& mix, const LatentConfig& config) {
+  const at::Tensor& bases_Gxx = parameters.at(projection);
+  if (!config.mixed) return bases_Gxx;
+  const at::Tensor mixed_Nx = at::mm(parameters.at(mix), bases_Gxx.flatten(1));
+  return activate(mixed_Nx, config.basis_activation)
+      .unflatten(1, {bases_Gxx.size(1), bases_Gxx.size(2)});
+}
+
+at::Tensor input_projection(const Scope& parameters, const std::string& latent,
+                            const LatentConfig& config) {
+  return shared_projection(parameters, latent + "_in", latent + "_mix", config);
+}
+
+at::Tensor output_projection(const Scope& parameters, const LatentConfig& config) {
+  return shared_projection(parameters, "down_out", "down_mix", config);
+}
+
+// One layer's rows on their way through groups.
+class LatentForward {
+ public:
+  LatentForward(const Routing& routing, const Scope& parameters, const LatentConfig& config)
+      : routing_(routing), parameters_(parameters), config_(config) {
+    const int num_experts = routing.plan.num_experts;
+    const int group_size = config.mixed ? 1 : config.group_size > 0 ? config.group_size
+                                                                    : num_experts;
+    const GroupPlan groups = group_rows(routing.plan, group_size);
+    group_offsets_.assign(groups.offsets.begin(), groups.offsets.end());
+    rows_of_groups_ = RowMap(groups.row, routing.plan.num_rows);
+    members_ = RowMap(groups.member, groups.num_group_rows());
+  }
+
+  at::Tensor run(const at::Tensor& x_TD) {
+    const at::Tensor gate_SM = expert_input(x_TD, "gate", config_.factor_gate);
+    const at::Tensor up_SM = expert_input(x_TD, "up", config_.factor_up);
+    const at::Tensor hidden_SM = swiglu(gate_SM, up_SM, routing_.weight_S.to(x_TD.scalar_type()));
+    return expert_output(hidden_SM);
+  }
+
+ private:
+  // gate x or up x of every slot.
+  at::Tensor expert_input(const at::Tensor& x_TD, const std::string& matrix, bool factored) {
+    const at::Tensor input = factored ? latent_slots(x_TD, latent_name(matrix, config_))
+                                      : gather_rows(x_TD, routing_.slots);
+    return grouped_linear(input, parameters_.at(matrix), routing_.offsets);
+  }
+
+  // Latents of every slot, each computed once for a group and row.
+  at::Tensor latent_slots(const at::Tensor& x_TD, const std::string& latent) {
+    at::Tensor& latent_Sr = latents_[latent];
+    if (!latent_Sr.defined()) {
+      if (!x_RD_.defined()) x_RD_ = gather_rows(x_TD, rows_of_groups_);
+      const at::Tensor projection = input_projection(parameters_, latent, config_);
+      latent_Sr = gather_rows(grouped_linear(x_RD_, projection, group_offsets_), members_);
+    }
+    return latent_Sr;
+  }
+
+  at::Tensor expert_output(const at::Tensor& hidden_SM) {
+    const at::Tensor y = grouped_linear(hidden_SM, parameters_.at("down"), routing_.offsets);
+    if (!config_.factor_down) return sum_rows(y, routing_.slots);
+    const at::Tensor combined_Rr = sum_rows(y, members_);
+    const at::Tensor y_RD =
+        grouped_linear(combined_Rr, output_projection(parameters_, config_), group_offsets_);
+    return sum_rows(y_RD, rows_of_groups_);
+  }
+
+  const Routing& routing_;
+  const Scope& parameters_;
+  const LatentConfig& config_;
+  std::vector<std::int64_t> group_offsets_;
+  RowMap rows_of_groups_;  // group row -> row
+  RowMap members_;         // slot -> group row
+  at::Tensor x_RD_;
+  std::map<std::string, at::Tensor> latents_;
+};
+
+// Projections [G or N, ...] as one an expert.
+at::Tensor per_expert(const at::Tensor& projection, std::int64_t num_experts) {
+  return projection.repeat_interleave(num_experts / projection.size(0), 0);
+}
+
+at::Tensor materialize_input(const Scope& parameters, const std::string& matrix, bool factored,
+                             const LatentConfig& config) {
+  const at::Tensor& weight = parameters.at(matrix);
+  if (!factored) return weight;
+  const at::Tensor in = input_projection(parameters, latent_name(matrix, config), config);
+  return at::bmm(weight, per_expert(in, weight.size(0)));
+}
+
+}  // namespace
+
+at::Tensor latent_experts(const at::Tensor& x_TD, const Routing& routing, const Scope& parameters,
+                          const LatentConfig& config) {
+  return LatentForward(routing, parameters, config).run(x_TD);
+}
+
+MaterializedExperts materialize(const Scope& parameters, const LatentConfig& config) {
+  MaterializedExperts experts;
+  experts.gate_NMD = materialize_input(parameters, "gate", config.factor_gate, config);
+  experts.up_NMD = materialize_input(parameters, "up", config.factor_up, config);
+  experts.down_NDM = parameters.at("down");
+  if (config.factor_down) {
+    const at::Tensor out = output_projection(parameters, config);
+    experts.down_NDM = at::bmm(per_expert(out, experts.down_NDM.size(0)), experts.down_NDM);
+  }
+  return experts;
+}
+
+}  // namespace talpa::nn

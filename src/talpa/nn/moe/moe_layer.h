@@ -1,0 +1,23 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "talpa/model/decoder_config.h"
+#include "talpa/nn/scope.h"
+
+namespace talpa::nn {
+
+struct MoeOutput {
+  at::Tensor y_TD;
+  at::Tensor balance_loss;                    ///< 0-dim
+  at::Tensor z_loss;                          ///< 0-dim
+  std::vector<std::int64_t> rows_per_expert;  ///< [N]
+};
+
+/// One MoE layer on rows x [T, n]; `layer` scopes moe.* and shared.*.
+MoeOutput moe_layer(const at::Tensor& x_TD, const Scope& layer, const MoeConfig& config);
+
+}  // namespace talpa::nn
