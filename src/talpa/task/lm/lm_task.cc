@@ -1,0 +1,152 @@
+// B sequences, T tokens, V vocabulary.
+#include "talpa/task/lm/lm_task.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "talpa/route/plan.h"
+
+namespace talpa::lm {
+
+namespace fs = std::filesystem;
+
+void LmDataConfig::validate(const std::string& path) const {
+  for (const auto& [name, value] : {std::pair{"train", &train}, std::pair{"valid", &valid},
+                                    std::pair{"tokenizer", &tokenizer}})
+    if (value->empty()) fail(ErrorCode::kConfig, "{}.{} is not set", path, name);
+  for (const auto& [name, value] :
+       {std::pair{"sequence_length", sequence_length}, std::pair{"batch_size", batch_size},
+        std::pair{"eval_batches", eval_batches}})
+    if (value < 1) fail(ErrorCode::kConfig, "{}.{} = {} is not positive", path, name, value);
+}
+
+namespace {
+
+TokenId end_token_of(const DecoderConfig& model) {
+  if (model.eos_tokens.empty())
+    fail(ErrorCode::kConfig, "model.eos_tokens is empty: documents need an end token");
+  return model.eos_tokens.front();
+}
+
+fs::path tokenizer_json(const LmRecipe& recipe) {
+  return fs::path(recipe.data.tokenizer) / "tokenizer.json";
+}
+
+at::Tensor next_token_loss(const at::Tensor& logits_BTV, const at::Tensor& targets_BT) {
+  return torch::nn::functional::cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten());
+}
+
+}  // namespace
+
+LmTask::LmTask(const LmRecipe& recipe)
+    : recipe_(recipe),
+      train_(recipe.data.train, tokenizer_json(recipe), end_token_of(recipe.model),
+             recipe.data.cache),
+      valid_(recipe.data.valid, tokenizer_json(recipe), end_token_of(recipe.model),
+             recipe.data.cache),
+      order_(static_cast<std::int64_t>(train_.ids().size()), recipe.data.sequence_length,
+             recipe.seed),
+      decoder_(recipe.model) {
+  decoder_.initialise(recipe.seed);
+  decoder_.set_requires_grad(true);
+}
+
+at::Tensor LmTask::batch(const TokenStream& stream, std::span<const std::int64_t> starts) const {
+  const int length = recipe_.data.sequence_length + 1;
+  at::Tensor ids_BT = torch::empty({static_cast<std::int64_t>(starts.size()), length}, torch::kLong);
+  std::int64_t* out = ids_BT.data_ptr<std::int64_t>();
+  for (const std::int64_t start : starts) {
+    const auto window = stream.ids().subspan(static_cast<std::size_t>(start),
+                                             static_cast<std::size_t>(length));
+    for (const std::uint16_t id : window) {
+      if (id >= recipe_.model.vocab_size)
+        fail(ErrorCode::kConfig, "token {} of the tokenizer is outside model.vocab_size = {}", id,
+             recipe_.model.vocab_size);
+      *out++ = id;
+    }
+  }
+  return ids_BT;
+}
+
+train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
+  const std::int64_t size = recipe_.data.batch_size;
+  const std::int64_t first = (step * recipe_.trainer.micro_batches + micro_batch) * size;
+  std::vector<std::int64_t> starts;
+  for (std::int64_t i = 0; i < size; ++i) starts.push_back(order_.start(first + i));
+  const at::Tensor ids_BT = batch(train_, starts);
+  const std::int64_t length = recipe_.data.sequence_length;
+  auto out = decoder_.forward(ids_BT.narrow(1, 0, length), {.record_routing = true});
+  const at::Tensor lm_loss = next_token_loss(out.logits_BTV, ids_BT.narrow(1, 1, length));
+
+  train::LossResult result;
+  result.loss = lm_loss;
+  result.num_tokens = size * length;
+  result.routing = std::move(out.routing);
+  if (recipe_.model.has_moe()) {
+    result.loss = lm_loss + recipe_.model.moe.balance_loss * out.balance_loss +
+                  recipe_.model.moe.z_loss * out.z_loss;
+    result.metrics["lm_loss"] = lm_loss.item<double>();
+    result.metrics["balance_loss"] = out.balance_loss.item<double>();
+  }
+  return result;
+}
+
+std::map<std::string, double> LmTask::evaluate() {
+  const torch::NoGradGuard no_grad;
+  const std::int64_t length = recipe_.data.sequence_length;
+  const std::int64_t windows = (static_cast<std::int64_t>(valid_.ids().size()) - 1) / length;
+  const std::int64_t wanted =
+      std::min<std::int64_t>(windows, std::int64_t{recipe_.data.eval_batches} * recipe_.data.batch_size);
+  if (wanted < 1)
+    fail(ErrorCode::kConfig, "{} holds less than one window of {} tokens", recipe_.data.valid, length);
+  double sum = 0;
+  std::map<int, std::vector<std::int64_t>> load;
+  for (std::int64_t first = 0; first < wanted; first += recipe_.data.batch_size) {
+    std::vector<std::int64_t> starts;
+    // Spread over the whole file, so that every domain is in.
+    for (std::int64_t i = first; i < std::min<std::int64_t>(wanted, first + recipe_.data.batch_size); ++i)
+      starts.push_back(i * windows / wanted * length);
+    const at::Tensor ids_BT = batch(valid_, starts);
+    const auto out = decoder_.forward(ids_BT.narrow(1, 0, length), {.record_routing = true});
+    const at::Tensor loss = next_token_loss(out.logits_BTV, ids_BT.narrow(1, 1, length));
+    sum += loss.item<double>() * static_cast<double>(starts.size());
+    for (const auto& record : out.routing) {
+      auto& rows = load[record.layer];
+      rows.resize(record.rows_per_expert.size());
+      for (std::size_t e = 0; e < rows.size(); ++e) rows[e] += record.rows_per_expert[e];
+    }
+  }
+  const double loss = sum / static_cast<double>(wanted);
+  const double bytes_per_token =
+      static_cast<double>(valid_.num_bytes()) / static_cast<double>(valid_.ids().size());
+  std::map<std::string, double> result{{"loss", loss},
+                                       {"bits_per_byte", loss / std::numbers::ln2 / bytes_per_token}};
+  for (const auto& [layer, rows] : load) {
+    const LoadStatistics s = load_statistics(rows);
+    result["load_max"] = std::max(result["load_max"], s.max_over_mean);
+    auto [low, fresh] = result.try_emplace("load_min", s.min_over_mean);
+    if (!fresh) low->second = std::min(low->second, s.min_over_mean);
+  }
+  return result;
+}
+
+void LmTask::save_model(const fs::path& path, DType dtype) {
+  SaveOptions options;
+  options.dtype = dtype;
+  options.tokenizer_from = recipe_.data.tokenizer;
+  save_hf_directory(path, recipe_.model, decoder_.provider(), options);
+}
+
+void LmTask::load_model(const fs::path& path) {
+  const ModelFiles files = open_model(path);
+  // The file's description lacks what matters only in training; compare what shapes the model.
+  if (weight_specs(files.config) != weight_specs(recipe_.model))
+    fail(ErrorCode::kShape, "{} does not fit the recipe's model", path.string());
+  const torch::NoGradGuard no_grad;
+  decoder_.load(files);
+}
+
+}  // namespace talpa::lm

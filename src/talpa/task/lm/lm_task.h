@@ -1,0 +1,78 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "talpa/model/decoder_config.h"
+#include "talpa/task/lm/corpus.h"
+#include "talpa/train/task.h"
+#include "talpa/train/trainer.h"
+
+namespace talpa::lm {
+
+struct LmDataConfig {
+  std::string train;      ///< JSON Lines with "text"
+  std::string valid;      ///< held out
+  std::string tokenizer;  ///< directory with tokenizer.json
+  std::string cache = ".assets/ids";
+  int sequence_length = 256;
+  int batch_size = 16;           ///< sequences of a micro-batch
+  int eval_batches = 40;         ///< micro-batches of an evaluation
+
+  static constexpr auto fields() {
+    using C = LmDataConfig;
+    return std::tuple{
+        field("train", &C::train, "training documents, JSON Lines with \"text\""),
+        field("valid", &C::valid, "held-out documents"),
+        field("tokenizer", &C::tokenizer, "directory that holds tokenizer.json"),
+        field("cache", &C::cache, "where encoded documents are kept"),
+        field("sequence_length", &C::sequence_length, "tokens of a sequence"),
+        field("batch_size", &C::batch_size, "sequences of a micro-batch"),
+        field("eval_batches", &C::eval_batches, "micro-batches of an evaluation")};
+  }
+  void validate(const std::string& path) const;
+  bool operator==(const LmDataConfig&) const = default;
+};
+
+/// Everything of a language-model run, as a recipe file holds it.
+struct LmRecipe {
+  std::string name = "lm";
+  std::uint64_t seed = 0;
+  DecoderConfig model;
+  LmDataConfig data;
+  train::TrainerConfig trainer;
+
+  static constexpr auto fields() {
+    using C = LmRecipe;
+    return std::tuple{field("name", &C::name, "name of the run"),
+                      field("seed", &C::seed, "seed of initialisation and data order"),
+                      field("model", &C::model, "decoder"),
+                      field("data", &C::data, "text"),
+                      field("trainer", &C::trainer, "training")};
+  }
+  bool operator==(const LmRecipe&) const = default;
+};
+
+/// Next-token prediction with nn::Decoder over windows of a token stream.
+class LmTask : public train::Task {
+ public:
+  explicit LmTask(const LmRecipe& recipe);
+
+  std::map<std::string, at::Tensor>& parameters() override { return decoder_.parameters(); }
+  train::LossResult training_loss(std::int64_t step, int micro_batch) override;
+  /// "loss" in nats a token, "bits_per_byte", "load_min" and "load_max" over layers of an MoE.
+  std::map<std::string, double> evaluate() override;
+  void save_model(const std::filesystem::path& path, DType dtype) override;
+  void load_model(const std::filesystem::path& path) override;
+
+ private:
+  at::Tensor batch(const TokenStream& stream, std::span<const std::int64_t> starts) const;
+
+  LmRecipe recipe_;
+  TokenStream train_, valid_;
+  WindowOrder order_;
+  nn::Decoder decoder_;
+};
+
+}  // namespace talpa::lm

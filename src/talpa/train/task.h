@@ -1,0 +1,37 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "talpa/nn/decoder.h"
+
+namespace talpa::train {
+
+/// What one micro-batch gave.
+struct LossResult {
+  at::Tensor loss;                         ///< 0-dim, to be minimised
+  std::int64_t num_tokens = 0;             ///< scored
+  std::map<std::string, double> metrics;   ///< shown beside the loss, averaged over a log interval
+  std::vector<nn::RouterRecord> routing;   ///< of MoE layers
+};
+
+/// One kind of work that a Trainer can do: its data, its model and its loss. Batches depend on
+/// (step, micro-batch) and the seed only, so that a resumed run sees the same ones.
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual std::map<std::string, at::Tensor>& parameters() = 0;
+  virtual LossResult training_loss(std::int64_t step, int micro_batch) = 0;
+  /// Held-out metrics by name; "loss" is among them.
+  virtual std::map<std::string, double> evaluate() = 0;
+  /// Writes the model as a Hugging Face directory that `path` must not hold yet.
+  virtual void save_model(const std::filesystem::path& path, DType dtype) = 0;
+  /// Fills the parameters from such a directory.
+  virtual void load_model(const std::filesystem::path& path) = 0;
+};
+
+}  // namespace talpa::train
