@@ -70,8 +70,15 @@ TEST(DType, UnalignedSourcesAreRead) {
 }
 
 TEST(DType, BFloat16RoundsToNearestEven) {
-  const struct { float value; std::uint16_t bits; } rows[] = {
-      {1.0f, 0x3f80}, {-2.0f, 0xc000}, {0.0f, 0}, {-0.0f, 0x8000}, {kInfinity, 0x7f80},
+  const struct {
+    float value;
+    std::uint16_t bits;
+  } rows[] = {
+      {1.0f, 0x3f80},
+      {-2.0f, 0xc000},
+      {0.0f, 0},
+      {-0.0f, 0x8000},
+      {kInfinity, 0x7f80},
       {std::bit_cast<float>(0x3f808000u), 0x3f80},  // a tie goes to the even neighbour
       {std::bit_cast<float>(0x3f818000u), 0x3f82},
       {std::bit_cast<float>(0x3f808001u), 0x3f81},
@@ -84,11 +91,25 @@ TEST(DType, BFloat16RoundsToNearestEven) {
 }
 
 TEST(DType, HalfRoundsToNearestEven) {
-  const struct { float value; std::uint16_t bits; } rows[] = {
-      {1.0f, 0x3c00}, {-2.0f, 0xc000}, {65504.0f, 0x7bff}, {65520.0f, 0x7c00},
-      {65519.0f, 0x7bff}, {kInfinity, 0x7c00}, {-kInfinity, 0xfc00}, {0x1p-24f, 0x0001},
-      {0x1p-25f, 0x0000}, {0x1.8p-25f, 0x0001}, {0x1p-14f, 0x0400}, {1.0f + 0x1p-11f, 0x3c00},
-      {1.0f + 0x3p-11f, 0x3c02}, {-0.0f, 0x8000}, {1e-40f, 0x0000},
+  const struct {
+    float value;
+    std::uint16_t bits;
+  } rows[] = {
+      {1.0f, 0x3c00},
+      {-2.0f, 0xc000},
+      {65504.0f, 0x7bff},
+      {65520.0f, 0x7c00},
+      {65519.0f, 0x7bff},
+      {kInfinity, 0x7c00},
+      {-kInfinity, 0xfc00},
+      {0x1p-24f, 0x0001},
+      {0x1p-25f, 0x0000},
+      {0x1.8p-25f, 0x0001},
+      {0x1p-14f, 0x0400},
+      {1.0f + 0x1p-11f, 0x3c00},
+      {1.0f + 0x3p-11f, 0x3c02},
+      {-0.0f, 0x8000},
+      {1e-40f, 0x0000},
   };
   for (const auto& row : rows) EXPECT_EQ(float_to_f16(row.value), row.bits) << row.value;
   EXPECT_TRUE(std::isnan(f16_to_float(float_to_f16(kNan))));
@@ -104,10 +125,10 @@ TEST(DType, EveryHalfIsWidenedExactlyAndComesBack) {
       EXPECT_TRUE(std::isnan(value)) << bits;
       continue;
     }
-    const float magnitude = exponent == 31  ? kInfinity
-                            : exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
-                                            : std::ldexp(1024.0f + static_cast<float>(mantissa),
-                                                         exponent - 25);
+    const float magnitude = exponent == 31 ? kInfinity
+                            : exponent == 0
+                                ? std::ldexp(static_cast<float>(mantissa), -24)
+                                : std::ldexp(1024.0f + static_cast<float>(mantissa), exponent - 25);
     ASSERT_EQ(value, sign * magnitude) << bits;
     ASSERT_EQ(float_to_f16(value), bits);
   }
@@ -127,7 +148,8 @@ TEST(DType, HalfAgreesWithTheHardware) {
 
 TEST(DType, RowsEqualSingleElements) {
   std::vector<float> values;
-  for (int i = 0; i < 1003; ++i) values.push_back(std::ldexp(std::sin(static_cast<float>(i)), i % 40 - 25));
+  for (int i = 0; i < 1003; ++i)
+    values.push_back(std::ldexp(std::sin(static_cast<float>(i)), i % 40 - 25));
   const auto count = static_cast<std::int64_t>(values.size());
   for (const DType dtype : {DType::kF16, DType::kBF16}) {
     const bool half = dtype == DType::kF16;

@@ -41,16 +41,18 @@ std::string one_pair(GgufBytes value) {
 }
 
 TEST(GgufBroken, Header) {
-  expect_errors({{"", "magic number needs 4 bytes"},
-                 {"GGML" + std::string(20, '\0'), "not a GGUF file"},
-                 {"GGUF", "version needs 4 bytes"},
-                 {GgufBytes().header(1ull << 60, 0).with_data(0, 1), "tensors cannot fit in"},
-                 {GgufBytes().header(0, 3).with_data(30, 1), "3 metadata cannot fit in the 30 bytes"}},
-                ErrorCode::kFormat);
-  expect_errors({{GgufBytes().header(0, 0, 1).with_data(0, 1), "GGUF version 1; talpa reads 2 and 3"},
-                 {GgufBytes().header(0, 0, 4).with_data(0, 1), "GGUF version 4"},
-                 {GgufBytes().header(0, 0, 3u << 24).with_data(0, 1), "big-endian"}},
-                ErrorCode::kUnsupported);
+  expect_errors(
+      {{"", "magic number needs 4 bytes"},
+       {"GGML" + std::string(20, '\0'), "not a GGUF file"},
+       {"GGUF", "version needs 4 bytes"},
+       {GgufBytes().header(1ull << 60, 0).with_data(0, 1), "tensors cannot fit in"},
+       {GgufBytes().header(0, 3).with_data(30, 1), "3 metadata cannot fit in the 30 bytes"}},
+      ErrorCode::kFormat);
+  expect_errors(
+      {{GgufBytes().header(0, 0, 1).with_data(0, 1), "GGUF version 1; talpa reads 2 and 3"},
+       {GgufBytes().header(0, 0, 4).with_data(0, 1), "GGUF version 4"},
+       {GgufBytes().header(0, 0, 3u << 24).with_data(0, 1), "big-endian"}},
+      ErrorCode::kUnsupported);
 }
 
 TEST(GgufBroken, Metadata) {
@@ -71,25 +73,33 @@ TEST(GgufBroken, Metadata) {
        {one_pair(GgufBytes().u32(kArray).u32(99).u64(0)), "unknown value type 99"},
        {GgufBytes().header(0, 1).text("key").u32(kArray).with_data(0, 1) + nested,
         "arrays nested deeper than 4"},
-       {GgufBytes().header(0, 1).text("key").u32(kArray).u32(kU8).u64(20u << 20)
-            .with_data(20u << 20, 1), "more than 16777216 array elements"},
-       {GgufBytes().header(0, 2).text("k").u32(kU32).u32(1).text("k").u32(kU32).u32(1)
-            .with_data(0, 1), "metadata key k comes twice"}},
+       {GgufBytes().header(0, 1).text("key").u32(kArray).u32(kU8).u64(20u << 20).with_data(
+            20u << 20, 1),
+        "more than 16777216 array elements"},
+       {GgufBytes().header(0, 2).text("k").u32(kU32).u32(1).text("k").u32(kU32).u32(1).with_data(0,
+                                                                                                 1),
+        "metadata key k comes twice"}},
       ErrorCode::kFormat);
 }
 
 std::string with_alignment(std::uint32_t alignment) {
-  return GgufBytes().header(1, 1).text("general.alignment").u32(kU32).u32(alignment)
-      .tensor("w", 4, 1, kF32Tensor, 0).with_data(64);
+  return GgufBytes()
+      .header(1, 1)
+      .text("general.alignment")
+      .u32(kU32)
+      .u32(alignment)
+      .tensor("w", 4, 1, kF32Tensor, 0)
+      .with_data(64);
 }
 
 TEST(GgufBroken, Alignment) {
-  expect_errors({{with_alignment(0), "general.alignment = 0 is not a power of two"},
-                 {with_alignment(48), "general.alignment = 48 is not a power of two"},
-                 {with_alignment(1u << 31), "is not a power of two up to 1048576"},
-                 {GgufBytes().header(0, 1).text("general.alignment").u32(kString).text("32")
-                      .with_data(0), "general.alignment: expected an integer"}},
-                ErrorCode::kFormat);
+  expect_errors(
+      {{with_alignment(0), "general.alignment = 0 is not a power of two"},
+       {with_alignment(48), "general.alignment = 48 is not a power of two"},
+       {with_alignment(1u << 31), "is not a power of two up to 1048576"},
+       {GgufBytes().header(0, 1).text("general.alignment").u32(kString).text("32").with_data(0),
+        "general.alignment: expected an integer"}},
+      ErrorCode::kFormat);
 }
 
 std::string one_tensor(std::uint64_t width, std::uint64_t height, std::uint32_t type,
@@ -143,7 +153,8 @@ TEST(GgufBroken, FlippedBitsNeverLeaveTheFile) {
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
     const MemoryFile file(flipped);
     try {
-      for (const auto& [name, view] : GgufFile::open(file.path())->tensors()) read_floats(view);
+      const auto store = GgufFile::open(file.path());
+      for (const auto& [name, view] : store->tensors()) read_floats(view);
     } catch (const Error& error) {
       EXPECT_NE(error.code(), ErrorCode::kInternal) << error.what();
       ++errors;

@@ -34,12 +34,14 @@ TEST(HfDirectory, SaysWhatIsWrong) {
   write_text(scratch / "config.json", "[1]");
   EXPECT_FALSE(is_hf_directory(scratch / "config.json"));
   EXPECT_TALPA_ERROR(open_hf_directory(scratch / "config.json"), kNotFound, "is not a directory");
-  EXPECT_TALPA_ERROR(open_hf_directory(scratch.path()), kFormat, "expected a JSON object, got array");
+  EXPECT_TALPA_ERROR(open_hf_directory(scratch.path()), kFormat,
+                     "expected a JSON object, got array");
   write_text(scratch / "config.json", "{");
   EXPECT_TALPA_ERROR(open_hf_directory(scratch.path()), kFormat, "not JSON at byte");
   write_text(scratch / "config.json", "{}");
   write_text(scratch / "generation_config.json", "3");
-  EXPECT_TALPA_ERROR(open_hf_directory(scratch.path()), kFormat, "generation_config.json: expected");
+  EXPECT_TALPA_ERROR(open_hf_directory(scratch.path()), kFormat,
+                     "generation_config.json: expected");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "format/memory_file.h"
 #include "format/safetensors_bytes.h"
@@ -60,15 +59,17 @@ constexpr Broken kBroken[] = {
     {R"({"a":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}})", 4,
      "key shape comes twice"},
     {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-     R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "tensor a: the name comes twice"},
+     R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+     8, "tensor a: the name comes twice"},
     {R"({"__metadata__":{"k":"v","k":"w"}})", 0, "key k comes twice"},
     {R"({"__metadata__":{"k":1}})", 0, "expected strings as values"},
     {R"({"__metadata__":{"k":{}}})", 0, "expected strings as values"},
     {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-     R"("b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})", 6,
-     "tensor b begins at byte 2 and overlaps the one that ends at 4"},
+     R"("b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+     6, "tensor b begins at byte 2 and overlaps the one that ends at 4"},
     {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-     R"("b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, "overlaps"},
+     R"("b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+     4, "overlaps"},
     {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8,
      "bytes 0 to 4 before tensor a belong to no tensor"},
     {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 6,
@@ -90,7 +91,8 @@ TEST(SafetensorsBroken, EveryDefectIsNamed) {
 TEST(SafetensorsBroken, UnknownTypesNameTheTensor) {
   for (const char* dtype : {"F8_E4M3", "f32", "", "Q8_0"}) {
     const MemoryFile file(safetensors_bytes(
-        fmt::format(R"({{"w":{{"dtype":"{}","shape":[4],"data_offsets":[0,4]}}}})", dtype), "abcd"));
+        fmt::format(R"({{"w":{{"dtype":"{}","shape":[4],"data_offsets":[0,4]}}}})", dtype),
+        "abcd"));
     EXPECT_TALPA_ERROR(open_safetensors(file.path()), kUnsupported,
                        fmt::format("tensor w: dtype {}", dtype));
   }
@@ -134,7 +136,8 @@ TEST(SafetensorsBroken, FlippedHeaderBitsNeverLeaveTheFile) {
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
     const MemoryFile file(flipped);
     try {
-      for (const auto& [name, view] : open_safetensors(file.path())->tensors()) read_floats(view);
+      const auto store = open_safetensors(file.path());
+      for (const auto& [name, view] : store->tensors()) read_floats(view);
     } catch (const Error& error) {
       EXPECT_NE(error.code(), ErrorCode::kInternal) << error.what();
       ++errors;
@@ -165,7 +168,10 @@ TEST_F(BrokenShards, MissingShard) {
 
 TEST_F(BrokenShards, IndexAndShardsDisagree) {
   const std::string first = kFirst, second = kSecond;
-  const struct { std::string weight_map; const char* part; } rows[] = {
+  const struct {
+    std::string weight_map;
+    const char* part;
+  } rows[] = {
       {R"({"a":")" + first + R"(","b":")" + second + R"(","c":")" + second + R"("})",
        "tensor c is listed for model-00002-of-00002.safetensors, which does not hold it"},
       {R"({"a":")" + first + R"(","c":")" + second + R"("})", "tensor b is not listed in"},

@@ -55,7 +55,8 @@ TEST(Safetensors, OpensDirectoriesIndexesAndFiles) {
 
 TEST(Safetensors, SaysWhatADirectoryLacks) {
   Scratch scratch;
-  EXPECT_TALPA_ERROR(open_safetensors(scratch.path()), kNotFound, "holds neither model.safetensors");
+  EXPECT_TALPA_ERROR(open_safetensors(scratch.path()), kNotFound,
+                     "holds neither model.safetensors");
   write_text(scratch / "pytorch_model.bin", "x");
   EXPECT_TALPA_ERROR(open_safetensors(scratch.path()), kNotFound, "save its pytorch_model.bin as");
   EXPECT_TALPA_ERROR(open_safetensors(scratch / "absent"), kNotFound, "absent");
@@ -66,8 +67,10 @@ TEST(SafetensorsWriter, RoundTripsInPieces) {
   const std::vector<float> a = {1, 2, 3, 4};
   const std::vector<float> b = {5, 6};
   SafetensorsWriter writer(scratch / "m.safetensors",
-                           {{"z", DType::kF32, {2, 2}}, {"none", DType::kF32, {0}},
-                            {"a.bf16", DType::kBF16, {4}}, {"end", DType::kF32, {}}},
+                           {{"z", DType::kF32, {2, 2}},
+                            {"none", DType::kF32, {0}},
+                            {"a.bf16", DType::kBF16, {4}},
+                            {"end", DType::kF32, {}}},
                            {{"step", "7"}});
   writer.write("z", bytes_of_floats({1, 2}));
   writer.write("z", bytes_of_floats({3, 4}));
@@ -113,9 +116,17 @@ TEST(SafetensorsWriter, RefusesDisorder) {
 TEST(SafetensorsWriter, RefusesWhatTheFormatCannotHold) {
   Scratch scratch;
   using Entries = std::vector<SafetensorsWriter::Entry>;
-  const struct { Entries entries; ErrorCode code; const char* part; } rows[] = {
-      {{{"q", DType::kQ8_0, {32}}}, ErrorCode::kUnsupported, "tensor q: safetensors cannot hold q8_0"},
-      {{{"a", DType::kF32, {1}}, {"a", DType::kF32, {1}}}, ErrorCode::kUsage, "a is to be written twice"},
+  const struct {
+    Entries entries;
+    ErrorCode code;
+    const char* part;
+  } rows[] = {
+      {{{"q", DType::kQ8_0, {32}}},
+       ErrorCode::kUnsupported,
+       "tensor q: safetensors cannot hold q8_0"},
+      {{{"a", DType::kF32, {1}}, {"a", DType::kF32, {1}}},
+       ErrorCode::kUsage,
+       "a is to be written twice"},
       {{{"__metadata__", DType::kF32, {1}}}, ErrorCode::kUsage, "cannot be a tensor's name"},
       {{{"\xff", DType::kF32, {1}}}, ErrorCode::kUsage, "not UTF-8"},
       {{{"a", DType::kF32, {-1}}}, ErrorCode::kFormat, "negative size"},

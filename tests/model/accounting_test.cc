@@ -52,8 +52,8 @@ const TableRow kTable[] = {
 INSTANTIATE_TEST_SUITE_P(Mole, PublishedTable, ::testing::ValuesIn(kTable));
 
 TEST(PublishedModels, ParametersAreThePublishedOnesWhereTheAttentionIsOurs) {
-  for (const char* name : {"qwen3-30b-a3b", "qwen3-235b-a22b", "qwen1.5-moe-a2.7b", "olmoe-1b-7b",
-                           "mixtral-8x7b"})
+  for (const char* name :
+       {"qwen3-30b-a3b", "qwen3-235b-a22b", "qwen1.5-moe-a2.7b", "olmoe-1b-7b", "mixtral-8x7b"})
     EXPECT_EQ(account_of(published(name).config).total_params, published(name).total_params)
         << name;
 }
@@ -112,8 +112,8 @@ TEST(LatentOutlookTest, RefusesWhatExpandsNamingTheBreakEven) {
 
 TEST(LatentOutlookTest, SingleLatentOnBothSidesIsLatentMoe) {
   const DecoderConfig& qwen3 = published("qwen3-30b-a3b").config;
-  const LatentConfig latent = {.latent_dim = 1536, .factor_down = true,
-                               .share_gate_up_latent = true};
+  const LatentConfig latent = {
+      .latent_dim = 1536, .factor_down = true, .share_gate_up_latent = true};
   const LatentOutlook outlook = latent_outlook(qwen3, latent);
   EXPECT_NEAR(outlook.expert_ratio, 0.75 + 2.0 * 1536 / (3 * 128 * 768), 1e-12);
   EXPECT_NEAR(outlook.mac_ratio, 0.917, 0.001);
@@ -170,13 +170,16 @@ TEST(AccountTest, StoredRatioIsThatOfTheTensors) {
       {.latent_dim = 200, .group_size = 8, .factor_down = true},
       {.latent_dim = 200, .factor_down = true, .share_gate_up_latent = true},
       {.latent_dim = 200, .group_size = 4, .factor_gate = false, .mixed = true},
-      {.latent_dim = 200, .group_size = 4, .share_gate_up_latent = true, .mixed = true,
+      {.latent_dim = 200,
+       .group_size = 4,
+       .share_gate_up_latent = true,
+       .mixed = true,
        .basis_activation = BasisActivation::kTanh}};
   for (const LatentConfig& latent : settings) {
     const LatentOutlook outlook = latent_outlook(config, latent);
     config.moe.latent = latent;
-    EXPECT_NEAR(static_cast<double>(account_of(config).expert_params) / dense,
-                outlook.expert_ratio, 1e-12)
+    EXPECT_NEAR(static_cast<double>(account_of(config).expert_params) / dense, outlook.expert_ratio,
+                1e-12)
         << config_to_json(latent).dump();
   }
 }

@@ -13,8 +13,7 @@ namespace talpa::testing {
 
 inline const std::vector<std::string>& golden_cases() {
   static const std::vector<std::string> cases = {
-      "llama",     "llama_tied",       "mixtral", "qwen2_moe",
-      "qwen3_moe", "qwen3_moe_sparse", "olmoe"};
+      "llama", "llama_tied", "mixtral", "qwen2_moe", "qwen3_moe", "qwen3_moe_sparse", "olmoe"};
   return cases;
 }
 
@@ -49,8 +48,7 @@ inline void write_checkpoint(const std::filesystem::path& directory, const Json&
   std::filesystem::create_directories(directory);
   write_text(directory / "config.json", config.dump());
   std::vector<SafetensorsWriter::Entry> entries;
-  for (const Stored& tensor : tensors)
-    entries.push_back({tensor.name, tensor.dtype, tensor.shape});
+  for (const Stored& tensor : tensors) entries.push_back({tensor.name, tensor.dtype, tensor.shape});
   SafetensorsWriter writer(directory / "model.safetensors", std::move(entries));
   for (const Stored& tensor : tensors) writer.write(tensor.name, tensor.bytes);
   writer.finish();

@@ -1,10 +1,9 @@
-#include "talpa/model/weights.h"
-
 #include <gmock/gmock.h>
 
 #include <algorithm>
 
 #include "model/checkpoint.h"
+#include "talpa/model/weights.h"
 
 namespace talpa {
 namespace {
@@ -91,7 +90,9 @@ TEST(OpenModelForms, FusedExpertsEqualSeparateOnes) {
 TEST(OpenModelForms, RotaryTablesAndATiedHeadAreIgnored) {
   const Scratch scratch;
   write_edited("llama_tied", scratch / "m", [](Json&, std::vector<Stored>& tensors) {
-    tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", DType::kF32, {8},
+    tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq",
+                       DType::kF32,
+                       {8},
                        std::vector<std::byte>(32)});
     Stored head = *stored(tensors, "model.embed_tokens.weight");
     head.name = "lm_head.weight";
@@ -134,16 +135,15 @@ const BrokenCheckpoint kBroken[] = {
      [](Json&, std::vector<Stored>& t) {
        t.push_back({"model.extra", DType::kF32, {1}, std::vector<std::byte>(4)});
      }},
-    {"shape", ErrorCode::kFormat,
-     "tensor model.norm.weight: expected shape [32], got [16]",
+    {"shape", ErrorCode::kFormat, "tensor model.norm.weight: expected shape [32], got [16]",
      [](Json&, std::vector<Stored>& t) {
-       *stored(t, "model.norm.weight") = {"model.norm.weight", DType::kBF16, {16},
-                                          std::vector<std::byte>(32)};
+       *stored(t, "model.norm.weight") = {
+           "model.norm.weight", DType::kBF16, {16}, std::vector<std::byte>(32)};
      }},
     {"integers", ErrorCode::kUnsupported, "model.norm.weight: weights of type i32",
      [](Json&, std::vector<Stored>& t) {
-       *stored(t, "model.norm.weight") = {"model.norm.weight", DType::kI32, {32},
-                                          std::vector<std::byte>(128)};
+       *stored(t, "model.norm.weight") = {
+           "model.norm.weight", DType::kI32, {32}, std::vector<std::byte>(128)};
      }},
     {"mixed_types", ErrorCode::kUnsupported, "expected type bf16 like the rest of its stack",
      [](Json&, std::vector<Stored>& t) {

@@ -70,8 +70,11 @@ DecoderConfig tiny_moe() {
 }
 
 std::vector<NamedConfig> family_configs() {
-  return {{"llama", llama()},         {"mixtral", tiny_moe()},    {"qwen2_moe", qwen2_moe()},
-          {"qwen3_moe", qwen3_moe()}, {"olmoe", olmoe()}};
+  return {{"llama", llama()},
+          {"mixtral", tiny_moe()},
+          {"qwen2_moe", qwen2_moe()},
+          {"qwen3_moe", qwen3_moe()},
+          {"olmoe", olmoe()}};
 }
 
 std::vector<NamedConfig> latent_configs() {
@@ -82,18 +85,27 @@ std::vector<NamedConfig> latent_configs() {
       with_latent("group_of_one", {.latent_dim = 3, .group_size = 1}),
       with_latent("gate_only", {.latent_dim = 5, .group_size = 2, .factor_up = false}),
       with_latent("up_only", {.latent_dim = 5, .group_size = 2, .factor_gate = false}),
-      with_latent("down_only", {.latent_dim = 5, .group_size = 2, .factor_gate = false,
-                                .factor_up = false, .factor_down = true}),
+      with_latent("down_only", {.latent_dim = 5,
+                                .group_size = 2,
+                                .factor_gate = false,
+                                .factor_up = false,
+                                .factor_down = true}),
       with_latent("all_factored", {.latent_dim = 5, .group_size = 2, .factor_down = true}),
       with_latent("shared", {.latent_dim = 5, .group_size = 2, .share_gate_up_latent = true}),
       with_latent("latent_moe",
                   {.latent_dim = 5, .factor_down = true, .share_gate_up_latent = true}),
       with_latent("mixed", {.latent_dim = 5, .group_size = 2, .mixed = true}),
-      with_latent("mixed_silu", {.latent_dim = 5, .group_size = 2, .factor_down = true,
-                                 .mixed = true, .basis_activation = kSilu}),
-      with_latent("mixed_tanh_shared",
-                  {.latent_dim = 5, .group_size = 2, .factor_down = true,
-                   .share_gate_up_latent = true, .mixed = true, .basis_activation = kTanh}),
+      with_latent("mixed_silu", {.latent_dim = 5,
+                                 .group_size = 2,
+                                 .factor_down = true,
+                                 .mixed = true,
+                                 .basis_activation = kSilu}),
+      with_latent("mixed_tanh_shared", {.latent_dim = 5,
+                                        .group_size = 2,
+                                        .factor_down = true,
+                                        .share_gate_up_latent = true,
+                                        .mixed = true,
+                                        .basis_activation = kTanh}),
   };
 }
 

@@ -45,8 +45,7 @@ TEST_P(Gradient, AgreesWithCentralDifferences) {
     const at::Tensor gradient = tensor.grad().contiguous();
     for (int i = 0; i < kEntriesPerTensor; ++i) {
       const auto at = static_cast<std::int64_t>(random.below(tensor.numel()));
-      const double expected =
-          central_difference(decoder, tokens_BT, tensor.data_ptr<double>()[at]);
+      const double expected = central_difference(decoder, tokens_BT, tensor.data_ptr<double>()[at]);
       EXPECT_NEAR(gradient.data_ptr<double>()[at], expected, 1e-7 + 1e-6 * std::abs(expected))
           << name << " entry " << at;
     }

@@ -142,6 +142,7 @@ void apply_setting(Json& json, std::string_view assignment) {
   }
   Json* at = &json;
   std::string_view path = assignment.substr(0, equals);
+  path = path.substr(0, path.find_last_not_of(' ') + 1);
   while (true) {
     const std::size_t dot = path.find('.');
     const std::string key(path.substr(0, dot));

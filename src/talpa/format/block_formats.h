@@ -29,7 +29,8 @@ struct BlockQ4_1 {
   std::uint8_t q[kSize / 2];
 };
 
-/// 32 elements: x = d * (q - 16); nibbles as in Q4_0, the fifth bit of element i is bit i of `high`.
+/// 32 elements: x = d * (q - 16); nibbles as in Q4_0, the fifth bit of element i is bit i of
+/// `high`.
 struct BlockQ5_0 {
   static constexpr int kSize = 32;
   std::uint8_t d[2];

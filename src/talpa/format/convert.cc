@@ -14,7 +14,6 @@ namespace talpa {
 
 namespace {
 
-
 using ToFloat = void(DType, const std::byte*, float*, std::int64_t);
 using FromFloat = void(DType, const float*, std::byte*, std::int64_t);
 
@@ -27,22 +26,26 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline void widen_numbers(const std::byte* source, float* target, std::int64_t count) {
+[[gnu::always_inline]] inline void widen_numbers(const std::byte* source, float* target,
+                                                 std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) target[i] = static_cast<float>(load<T>(source, i));
 }
 
 template <class Block>
-[[gnu::always_inline]] inline void widen_blocks(const std::byte* source, float* target, std::int64_t count) {
+[[gnu::always_inline]] inline void widen_blocks(const std::byte* source, float* target,
+                                                std::int64_t count) {
   const auto* blocks = reinterpret_cast<const Block*>(source);
   for (std::int64_t b = 0; b < count / Block::kSize; ++b)
     detail::widen(blocks[b], target + b * Block::kSize);
 }
 
 [[gnu::always_inline]] inline void widen_rows(DType dtype, const std::byte* source, float* target,
-                             std::int64_t count) {
+                                              std::int64_t count) {
   switch (dtype) {
-    case DType::kF64: return widen_numbers<double>(source, target, count);
-    case DType::kF32: return widen_numbers<float>(source, target, count);
+    case DType::kF64:
+      return widen_numbers<double>(source, target, count);
+    case DType::kF32:
+      return widen_numbers<float>(source, target, count);
     case DType::kF16:
       for (std::int64_t i = 0; i < count; ++i)
         target[i] = detail::widen_f16(load<std::uint16_t>(source, i));
@@ -51,34 +54,48 @@ template <class Block>
       for (std::int64_t i = 0; i < count; ++i)
         target[i] = detail::widen_bf16(load<std::uint16_t>(source, i));
       return;
-    case DType::kI64: return widen_numbers<std::int64_t>(source, target, count);
-    case DType::kI32: return widen_numbers<std::int32_t>(source, target, count);
-    case DType::kI16: return widen_numbers<std::int16_t>(source, target, count);
-    case DType::kI8: return widen_numbers<std::int8_t>(source, target, count);
-    case DType::kU8: return widen_numbers<std::uint8_t>(source, target, count);
+    case DType::kI64:
+      return widen_numbers<std::int64_t>(source, target, count);
+    case DType::kI32:
+      return widen_numbers<std::int32_t>(source, target, count);
+    case DType::kI16:
+      return widen_numbers<std::int16_t>(source, target, count);
+    case DType::kI8:
+      return widen_numbers<std::int8_t>(source, target, count);
+    case DType::kU8:
+      return widen_numbers<std::uint8_t>(source, target, count);
     case DType::kBool:
       for (std::int64_t i = 0; i < count; ++i) target[i] = source[i] != std::byte{0} ? 1.0f : 0.0f;
       return;
-    case DType::kQ8_0: return widen_blocks<BlockQ8_0>(source, target, count);
-    case DType::kQ4_0: return widen_blocks<BlockQ4_0>(source, target, count);
-    case DType::kQ4_1: return widen_blocks<BlockQ4_1>(source, target, count);
-    case DType::kQ5_0: return widen_blocks<BlockQ5_0>(source, target, count);
-    case DType::kQ5_1: return widen_blocks<BlockQ5_1>(source, target, count);
-    case DType::kQ4_K: return widen_blocks<BlockQ4_K>(source, target, count);
-    case DType::kQ5_K: return widen_blocks<BlockQ5_K>(source, target, count);
-    case DType::kQ6_K: return widen_blocks<BlockQ6_K>(source, target, count);
+    case DType::kQ8_0:
+      return widen_blocks<BlockQ8_0>(source, target, count);
+    case DType::kQ4_0:
+      return widen_blocks<BlockQ4_0>(source, target, count);
+    case DType::kQ4_1:
+      return widen_blocks<BlockQ4_1>(source, target, count);
+    case DType::kQ5_0:
+      return widen_blocks<BlockQ5_0>(source, target, count);
+    case DType::kQ5_1:
+      return widen_blocks<BlockQ5_1>(source, target, count);
+    case DType::kQ4_K:
+      return widen_blocks<BlockQ4_K>(source, target, count);
+    case DType::kQ5_K:
+      return widen_blocks<BlockQ5_K>(source, target, count);
+    case DType::kQ6_K:
+      return widen_blocks<BlockQ6_K>(source, target, count);
   }
 }
 
 template <class Block>
-[[gnu::always_inline]] inline void narrow_blocks(const float* source, std::byte* target, std::int64_t count) {
+[[gnu::always_inline]] inline void narrow_blocks(const float* source, std::byte* target,
+                                                 std::int64_t count) {
   auto* blocks = reinterpret_cast<Block*>(target);
   for (std::int64_t b = 0; b < count / Block::kSize; ++b)
     detail::narrow(source + b * Block::kSize, blocks[b]);
 }
 
 [[gnu::always_inline]] inline void narrow_rows(DType dtype, const float* source, std::byte* target,
-                              std::int64_t count) {
+                                               std::int64_t count) {
   auto store = [target](std::int64_t i, std::uint16_t bits) {
     std::memcpy(target + 2 * i, &bits, sizeof bits);
   };
@@ -89,10 +106,14 @@ template <class Block>
     case DType::kBF16:
       for (std::int64_t i = 0; i < count; ++i) store(i, detail::narrow_bf16(source[i]));
       return;
-    case DType::kQ8_0: return narrow_blocks<BlockQ8_0>(source, target, count);
-    case DType::kQ4_0: return narrow_blocks<BlockQ4_0>(source, target, count);
-    case DType::kQ4_1: return narrow_blocks<BlockQ4_1>(source, target, count);
-    default: return;
+    case DType::kQ8_0:
+      return narrow_blocks<BlockQ8_0>(source, target, count);
+    case DType::kQ4_0:
+      return narrow_blocks<BlockQ4_0>(source, target, count);
+    case DType::kQ4_1:
+      return narrow_blocks<BlockQ4_1>(source, target, count);
+    default:
+      return;
   }
 }
 

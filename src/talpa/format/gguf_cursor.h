@@ -48,8 +48,10 @@ class Cursor {
  private:
   const char* take(std::uint64_t length, const char* what) {
     if (length > left())
-      fail(ErrorCode::kFormat, "{}: byte {}: {} needs {} bytes, {} are left; the file may be cut "
-           "short", file_, position_, what, length, left());
+      fail(ErrorCode::kFormat,
+           "{}: byte {}: {} needs {} bytes, {} are left; the file may be cut "
+           "short",
+           file_, position_, what, length, left());
     const auto* at = reinterpret_cast<const char*>(bytes_.data() + position_);
     position_ += length;
     return at;

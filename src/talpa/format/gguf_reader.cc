@@ -27,14 +27,19 @@ std::uint64_t least_bytes(ValueType type) {
   switch (type) {
     case ValueType::kU8:
     case ValueType::kI8:
-    case ValueType::kBool: return 1;
+    case ValueType::kBool:
+      return 1;
     case ValueType::kU16:
-    case ValueType::kI16: return 2;
+    case ValueType::kI16:
+      return 2;
     case ValueType::kU32:
     case ValueType::kI32:
-    case ValueType::kF32: return 4;
-    case ValueType::kArray: return 12;
-    default: return 8;
+    case ValueType::kF32:
+      return 4;
+    case ValueType::kArray:
+      return 12;
+    default:
+      return 8;
   }
 }
 
@@ -75,8 +80,10 @@ class GgufReader {
       fail(ErrorCode::kFormat, "{}: not a GGUF file: it does not begin with GGUF", cursor_.file());
     const auto version = cursor_.number<std::uint32_t>("version");
     if (version >= 1u << 16)
-      fail(ErrorCode::kUnsupported, "{}: a big-endian GGUF file (or version {}); talpa reads "
-           "little-endian ones", cursor_.file(), version);
+      fail(ErrorCode::kUnsupported,
+           "{}: a big-endian GGUF file (or version {}); talpa reads "
+           "little-endian ones",
+           cursor_.file(), version);
     if (version < 2 || version > gguf::kVersion)
       fail(ErrorCode::kUnsupported, "{}: GGUF version {}; talpa reads 2 and 3", cursor_.file(),
            version);
@@ -106,19 +113,32 @@ class GgufReader {
   Json read_value(ValueType type, int depth) {
     const char* what = "metadata value";
     switch (type) {
-      case ValueType::kU8: return cursor_.number<std::uint8_t>(what);
-      case ValueType::kI8: return cursor_.number<std::int8_t>(what);
-      case ValueType::kU16: return cursor_.number<std::uint16_t>(what);
-      case ValueType::kI16: return cursor_.number<std::int16_t>(what);
-      case ValueType::kU32: return cursor_.number<std::uint32_t>(what);
-      case ValueType::kI32: return cursor_.number<std::int32_t>(what);
-      case ValueType::kF32: return cursor_.number<float>(what);
-      case ValueType::kBool: return read_bool();
-      case ValueType::kString: return read_string();
-      case ValueType::kArray: return read_array(depth);
-      case ValueType::kU64: return cursor_.number<std::uint64_t>(what);
-      case ValueType::kI64: return cursor_.number<std::int64_t>(what);
-      case ValueType::kF64: return cursor_.number<double>(what);
+      case ValueType::kU8:
+        return cursor_.number<std::uint8_t>(what);
+      case ValueType::kI8:
+        return cursor_.number<std::int8_t>(what);
+      case ValueType::kU16:
+        return cursor_.number<std::uint16_t>(what);
+      case ValueType::kI16:
+        return cursor_.number<std::int16_t>(what);
+      case ValueType::kU32:
+        return cursor_.number<std::uint32_t>(what);
+      case ValueType::kI32:
+        return cursor_.number<std::int32_t>(what);
+      case ValueType::kF32:
+        return cursor_.number<float>(what);
+      case ValueType::kBool:
+        return read_bool();
+      case ValueType::kString:
+        return read_string();
+      case ValueType::kArray:
+        return read_array(depth);
+      case ValueType::kU64:
+        return cursor_.number<std::uint64_t>(what);
+      case ValueType::kI64:
+        return cursor_.number<std::int64_t>(what);
+      case ValueType::kF64:
+        return cursor_.number<double>(what);
     }
     bad("metadata {}: unknown value type", key_);
   }
@@ -221,14 +241,15 @@ class GgufReader {
     for (const Extent& extent : extents) {
       const std::string& name = extent.view->name;
       if (extent.offset > size || extent.bytes > size - extent.offset)
-        fail(ErrorCode::kFormat, "{}: tensor {}: {} bytes at offset {} exceed the {} bytes of data; "
-             "the file may be cut short", cursor_.file(), name, extent.bytes, extent.offset, size);
+        fail(ErrorCode::kFormat,
+             "{}: tensor {}: {} bytes at offset {} exceed the {} bytes of data; "
+             "the file may be cut short",
+             cursor_.file(), name, extent.bytes, extent.offset, size);
       if (extent.offset < taken)
         fail(ErrorCode::kFormat, "{}: tensor {} at offset {} overlaps the one that ends at {}",
              cursor_.file(), name, extent.offset, taken);
       taken = extent.offset + extent.bytes;
-      if (extent.bytes > 0)
-        extent.view->bytes = all.subspan(begin + extent.offset, extent.bytes);
+      if (extent.bytes > 0) extent.view->bytes = all.subspan(begin + extent.offset, extent.bytes);
     }
   }
 
@@ -259,8 +280,8 @@ void GgufFile::fail_metadata(const std::string& key, const char* expected) const
     fail(ErrorCode::kFormat, "{}: metadata {} is missing; expected {}", path_.string(), key,
          expected);
   std::string shown = json->is_array() ? "an array" : json->dump();
-  fail(ErrorCode::kFormat, "{}: metadata {}: expected {}, got {:.60}", path_.string(), key, expected,
-       shown);
+  fail(ErrorCode::kFormat, "{}: metadata {}: expected {}, got {:.60}", path_.string(), key,
+       expected, shown);
 }
 
 bool is_gguf(const std::filesystem::path& path) {

@@ -15,7 +15,19 @@ constexpr std::uint32_t kMaxRank = 4;
 constexpr const char* kAlignmentKey = "general.alignment";
 
 enum class ValueType : std::uint32_t {
-  kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64,
 };
 constexpr std::uint32_t kNumValueTypes = 13;
 

@@ -59,8 +59,10 @@ class HeaderBuilder {
     text(key);
     const ValueType type = value.is_array() ? ValueType::kArray : scalar_type(value);
     number(type);
-    if (value.is_array()) add_array(value);
-    else add_value(type, value);
+    if (value.is_array())
+      add_array(value);
+    else
+      add_value(type, value);
   }
 
   [[noreturn]] void fail_type(const Json& value) const {
@@ -104,21 +106,31 @@ class HeaderBuilder {
     number(type);
     number(static_cast<std::uint64_t>(list.size()));
     for (const Json& value : list) {
-      if (type == ValueType::kArray) add_array(value);
-      else add_value(type, value);
+      if (type == ValueType::kArray)
+        add_array(value);
+      else
+        add_value(type, value);
     }
   }
 
   void add_value(ValueType type, const Json& value) {
     switch (type) {
-      case ValueType::kBool: return number(static_cast<std::uint8_t>(value.get<bool>()));
-      case ValueType::kString: return text(value.get_ref<const std::string&>());
-      case ValueType::kF32: return number(value.get<float>());
-      case ValueType::kI32: return number(value.get<std::int32_t>());
-      case ValueType::kU32: return number(value.get<std::uint32_t>());
-      case ValueType::kI64: return number(value.get<std::int64_t>());
-      case ValueType::kU64: return number(value.get<std::uint64_t>());
-      default: fail_type(value);
+      case ValueType::kBool:
+        return number(static_cast<std::uint8_t>(value.get<bool>()));
+      case ValueType::kString:
+        return text(value.get_ref<const std::string&>());
+      case ValueType::kF32:
+        return number(value.get<float>());
+      case ValueType::kI32:
+        return number(value.get<std::int32_t>());
+      case ValueType::kU32:
+        return number(value.get<std::uint32_t>());
+      case ValueType::kI64:
+        return number(value.get<std::int64_t>());
+      case ValueType::kU64:
+        return number(value.get<std::uint64_t>());
+      default:
+        fail_type(value);
     }
   }
 
@@ -149,15 +161,19 @@ std::vector<TensorSequence::Item> lay_out(const std::string& file,
   std::uint64_t begin = 0;
   for (const Entry& entry : entries) {
     if (!is_written(entry.dtype))
-      fail(ErrorCode::kUnsupported, "{}: tensor {}: cannot write {}; talpa writes f32, f16, bf16, "
-           "q8_0, q4_0, q4_1", file, entry.name, name_of(entry.dtype));
+      fail(ErrorCode::kUnsupported,
+           "{}: tensor {}: cannot write {}; talpa writes f32, f16, bf16, "
+           "q8_0, q4_0, q4_1",
+           file, entry.name, name_of(entry.dtype));
     if (entry.shape.size() > gguf::kMaxRank)
       fail(ErrorCode::kUnsupported, "{}: tensor {} has shape {}; GGUF holds up to {} dimensions",
            file, entry.name, to_string(entry.shape), gguf::kMaxRank);
     const int block = info_of(entry.dtype).block_size;
     if ((entry.shape.empty() ? 1 : entry.shape.back()) % block != 0)
-      fail(ErrorCode::kShape, "{}: tensor {} has shape {}: its rows are not whole blocks of {}, "
-           "which hold {}", file, entry.name, to_string(entry.shape), name_of(entry.dtype), block);
+      fail(ErrorCode::kShape,
+           "{}: tensor {} has shape {}: its rows are not whole blocks of {}, "
+           "which hold {}",
+           file, entry.name, to_string(entry.shape), name_of(entry.dtype), block);
     const auto count = static_cast<std::uint64_t>(num_elements(entry.shape));
     const std::uint64_t bytes = bytes_of(entry.dtype, count);
     items.push_back({entry.name, begin, bytes});
@@ -173,8 +189,8 @@ std::vector<TensorSequence::Item> lay_out(const std::string& file,
 GgufWriter::GgufWriter(const std::filesystem::path& path, const Metadata& metadata,
                        std::vector<Entry> entries)
     : file_(path), sequence_(path.string(), lay_out(path.string(), entries)) {
-  const std::string header = HeaderBuilder(path.string())
-                                 .build(metadata, entries, lay_out(path.string(), entries));
+  const std::string header =
+      HeaderBuilder(path.string()).build(metadata, entries, sequence_.items());
   data_begin_ = header.size();
   file_.write(header);
 }
@@ -193,7 +209,8 @@ void GgufWriter::finish() {
 void GgufWriter::pad_to(std::uint64_t size) {
   while (file_.size() < size) {
     static constexpr std::byte kZeros[gguf::kDefaultAlignment] = {};
-    file_.write(std::span(kZeros).first(std::min<std::uint64_t>(sizeof kZeros, size - file_.size())));
+    file_.write(
+        std::span(kZeros).first(std::min<std::uint64_t>(sizeof kZeros, size - file_.size())));
   }
 }
 

@@ -16,7 +16,8 @@ Json read_object(const std::filesystem::path& path) {
 }  // namespace
 
 HfDirectory open_hf_directory(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) fail(ErrorCode::kNotFound, "{} does not exist", path.string());
+  if (!std::filesystem::exists(path))
+    fail(ErrorCode::kNotFound, "{} does not exist", path.string());
   if (!std::filesystem::is_directory(path))
     fail(ErrorCode::kNotFound, "{} is not a directory; a model directory holds config.json",
          path.string());

@@ -26,8 +26,10 @@ std::uint64_t header_length(std::span<const std::byte> bytes, const std::string&
     fail(ErrorCode::kFormat, "{}: the header claims {} bytes, more than {}; not safetensors?", file,
          length, kMaxSafetensorsHeader);
   if (length > bytes.size() - kLengthBytes)
-    fail(ErrorCode::kFormat, "{}: the header claims {} bytes, but only {} follow; the file may be "
-         "cut short", file, length, bytes.size() - kLengthBytes);
+    fail(ErrorCode::kFormat,
+         "{}: the header claims {} bytes, but only {} follow; the file may be "
+         "cut short",
+         file, length, bytes.size() - kLengthBytes);
   return length;
 }
 
@@ -66,8 +68,8 @@ class SafetensorsStore : public TensorStore {
         fail(ErrorCode::kFormat, "{}: tensor {} is not listed in {}", path.string(), view.name,
              index.string());
       if (find(view.name))
-        fail(ErrorCode::kFormat, "{}: tensor {} is in two shards, here and in another", path.string(),
-             view.name);
+        fail(ErrorCode::kFormat, "{}: tensor {} is in two shards, here and in another",
+             path.string(), view.name);
       if (listed->second != shard)
         fail(ErrorCode::kFormat, "{}: tensor {} is listed for {} in {}", path.string(), view.name,
              listed->second, index.string());
@@ -106,8 +108,10 @@ std::shared_ptr<TensorStore> open_safetensors(const fs::path& path) {
   auto store = std::make_shared<SafetensorsStore>(path);
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) {
-    if (path.extension() == ".json") store->open_index(path);
-    else store->open_file(path);
+    if (path.extension() == ".json")
+      store->open_index(path);
+    else
+      store->open_file(path);
     return store;
   }
   const bool single = fs::exists(path / kSingleFile, ignored);
@@ -115,8 +119,10 @@ std::shared_ptr<TensorStore> open_safetensors(const fs::path& path) {
   if (!single && !index) fail_no_weights(path);
   if (single && index)
     log::warn("{} holds both {} and {}; the first is read", path.string(), kSingleFile, kIndexFile);
-  if (single) store->open_file(path / kSingleFile);
-  else store->open_index(path / kIndexFile);
+  if (single)
+    store->open_file(path / kSingleFile);
+  else
+    store->open_index(path / kIndexFile);
   return store;
 }
 

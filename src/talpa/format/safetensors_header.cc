@@ -13,8 +13,8 @@ namespace talpa {
 namespace {
 
 constexpr std::pair<const char*, DType> kDTypes[] = {
-    {"F64", DType::kF64}, {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16},
-    {"I64", DType::kI64}, {"I32", DType::kI32}, {"I16", DType::kI16}, {"I8", DType::kI8},
+    {"F64", DType::kF64}, {"F32", DType::kF32},   {"F16", DType::kF16}, {"BF16", DType::kBF16},
+    {"I64", DType::kI64}, {"I32", DType::kI32},   {"I16", DType::kI16}, {"I8", DType::kI8},
     {"U8", DType::kU8},   {"BOOL", DType::kBool},
 };
 constexpr std::size_t kMaxNameBytes = 1024;
@@ -92,7 +92,7 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
     }
     if (key != "dtype" && key != "shape" && key != "data_offsets")
       bad("unknown key {:.100}; expected dtype, shape and data_offsets", key);
-    const bool twice = key == "dtype" ? dtype_.has_value()
+    const bool twice = key == "dtype"   ? dtype_.has_value()
                        : key == "shape" ? shape_.has_value()
                                         : offsets_.has_value();
     if (twice) bad("key {} comes twice", key);
@@ -116,13 +116,17 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
 
   [[noreturn]] void unexpected(const char* what) const {
     switch (where_) {
-      case Where::kMetadata: bad("expected strings as values, got {}", what);
+      case Where::kMetadata:
+        bad("expected strings as values, got {}", what);
       case Where::kTensor:
         bad("{}: expected {}, got {}", key_,
             key_ == "dtype" ? "a string" : "a list of non-negative integers", what);
-      case Where::kList: bad("{}: expected non-negative integers, got {}", key_, what);
-      case Where::kRoot: bad("expected an object with dtype, shape and data_offsets, got {}", what);
-      default: bad("expected an object, got {}", what);
+      case Where::kList:
+        bad("{}: expected non-negative integers, got {}", key_, what);
+      case Where::kRoot:
+        bad("expected an object with dtype, shape and data_offsets, got {}", what);
+      default:
+        bad("expected an object, got {}", what);
     }
   }
 
@@ -165,9 +169,8 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
       bad("{}", error.what());
     }
     if (bytes != entry.end - entry.begin)
-      bad("{} of shape {} takes {} bytes, but data_offsets [{}, {}] hold {}",
-          name_of(entry.dtype), to_string(entry.shape), bytes, entry.begin, entry.end,
-          entry.end - entry.begin);
+      bad("{} of shape {} takes {} bytes, but data_offsets [{}, {}] hold {}", name_of(entry.dtype),
+          to_string(entry.shape), bytes, entry.begin, entry.end, entry.end - entry.begin);
   }
 
   const std::string& file_;
@@ -201,11 +204,14 @@ void check_safetensors_ranges(std::vector<SafetensorsEntry>& entries, std::uint6
   std::uint64_t covered = 0;
   for (const SafetensorsEntry& entry : entries) {
     if (entry.end > data_bytes)
-      fail(ErrorCode::kFormat, "{}: tensor {} ends at byte {} of the data, which has {}; the file "
-           "may be cut short", file, entry.name, entry.end, data_bytes);
+      fail(ErrorCode::kFormat,
+           "{}: tensor {} ends at byte {} of the data, which has {}; the file "
+           "may be cut short",
+           file, entry.name, entry.end, data_bytes);
     if (entry.begin < covered)
-      fail(ErrorCode::kFormat, "{}: tensor {} begins at byte {} and overlaps the one that ends at {}",
-           file, entry.name, entry.begin, covered);
+      fail(ErrorCode::kFormat,
+           "{}: tensor {} begins at byte {} and overlaps the one that ends at {}", file, entry.name,
+           entry.begin, covered);
     if (entry.begin > covered)
       fail(ErrorCode::kFormat, "{}: bytes {} to {} before tensor {} belong to no tensor", file,
            covered, entry.begin, entry.name);

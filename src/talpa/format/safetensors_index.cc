@@ -51,12 +51,14 @@ std::map<std::string, std::string> read_safetensors_index(const std::filesystem:
   std::map<std::string, std::string> shards;
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
     if (!shard.is_string())
-      fail(ErrorCode::kFormat, "{}: weight_map: {:.200}: expected a file name, got {}", file, tensor,
-           shard.type_name());
+      fail(ErrorCode::kFormat, "{}: weight_map: {:.200}: expected a file name, got {}", file,
+           tensor, shard.type_name());
     const auto& name = shard.get_ref<const std::string&>();
     if (!is_plain_file_name(name))
-      fail(ErrorCode::kFormat, "{}: weight_map: {:.200}: {:.200} is not the name of a file beside "
-           "the index", file, tensor, name);
+      fail(ErrorCode::kFormat,
+           "{}: weight_map: {:.200}: {:.200} is not the name of a file beside "
+           "the index",
+           file, tensor, name);
     shards.emplace(tensor, name);
   }
   return shards;

@@ -58,8 +58,8 @@ std::string header_of(const std::string& file, const std::vector<Entry>& entries
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<Entry> entries,
                                      std::map<std::string, std::string> metadata)
     : file_(path), sequence_(path.string(), lay_out(path.string(), entries)) {
-  const std::string header = header_of(path.string(), entries, lay_out(path.string(), entries),
-                                       std::move(metadata));
+  const std::string header =
+      header_of(path.string(), entries, sequence_.items(), std::move(metadata));
   std::string length(8, '\0');
   for (std::size_t i = 0; i < length.size(); ++i)
     length[i] = static_cast<char>(header.size() >> (8 * i));

@@ -19,6 +19,7 @@ class TensorSequence {
   /// `file` is for messages. Throws kUsage if a name comes twice.
   TensorSequence(std::string file, std::vector<Item> items);
 
+  const std::vector<Item>& items() const { return items_; }
   /// Accounts for the next `bytes` bytes of tensor `name`, and returns the place in the data
   /// where they belong. Throws kInternal if it is not its turn or they overrun it.
   std::uint64_t advance(const std::string& name, std::uint64_t bytes);

@@ -62,7 +62,8 @@ double expert_macs(const DecoderConfig& config) {
   const MoeConfig& moe = config.moe;
   const ExpertParts parts = expert_parts(config);
   const double K = moe.top_k;
-  const double private_macs = K * static_cast<double>(parts.untouched + parts.per_expert - parts.mixing);
+  const double private_macs =
+      K * static_cast<double>(parts.untouched + parts.per_expert - parts.mixing);
   const auto group = static_cast<double>(parts.per_group);
   if (!moe.latent.mixed)
     return private_macs +
@@ -75,9 +76,8 @@ double expert_macs(const DecoderConfig& config) {
 }
 
 int num_moe_layers(const DecoderConfig& config) {
-  return config.has_moe()
-             ? config.num_layers - static_cast<int>(config.moe.dense_layers.size())
-             : 0;
+  return config.has_moe() ? config.num_layers - static_cast<int>(config.moe.dense_layers.size())
+                          : 0;
 }
 
 /// Chance that a token's K experts miss a given set of `size` experts.
@@ -104,8 +104,8 @@ std::int64_t dense_expert_params(const DecoderConfig& config) {
 std::string why_refused(const DecoderConfig& config, double expert_ratio) {
   if (expert_ratio < 1) return {};
   const double even = latent_dim_at(config, static_cast<double>(dense_expert_params(config)));
-  const std::string limit =
-      even > 1 ? fmt::format("latent_dim must be below {:.1f}", even) : "no latent_dim is small enough";
+  const std::string limit = even > 1 ? fmt::format("latent_dim must be below {:.1f}", even)
+                                     : "no latent_dim is small enough";
   return fmt::format("stores {:.3f} times the dense experts; with group_size = {} {}", expert_ratio,
                      config.group_size(), limit);
 }
@@ -134,9 +134,9 @@ double expert_bytes_read(const DecoderConfig& config, int batch, double bytes_pe
   const MoeConfig& moe = config.moe;
   const ExpertParts parts = expert_parts(config);
   const double experts = expected_experts_hit(moe.num_experts, moe.top_k, batch);
-  const double groups = moe.latent.mixed
-                            ? config.num_groups()
-                            : expected_groups_hit(moe.num_experts, config.group_size(), moe.top_k, batch);
+  const double groups = moe.latent.mixed ? config.num_groups()
+                                         : expected_groups_hit(moe.num_experts, config.group_size(),
+                                                               moe.top_k, batch);
   return bytes_per_param * (experts * static_cast<double>(parts.untouched + parts.per_expert) +
                             groups * static_cast<double>(parts.per_group));
 }
@@ -187,8 +187,8 @@ LatentOutlook latent_outlook(const DecoderConfig& moe, const LatentConfig& laten
   const auto dense_params = static_cast<double>(dense_expert_params(dense));
   const double N = moe.moe.num_experts;
   const auto params = static_cast<double>(stored(changed, parts));
-  outlook.rho = (params - N * static_cast<double>(parts.untouched)) /
-                (N * static_cast<double>(parts.dense));
+  outlook.rho =
+      (params - N * static_cast<double>(parts.untouched)) / (N * static_cast<double>(parts.dense));
   outlook.expert_ratio = params / dense_params;
   const auto total = static_cast<double>(account_of(dense).total_params);
   outlook.model_ratio = 1 - num_moe_layers(dense) * (dense_params - params) / total;

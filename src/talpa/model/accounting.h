@@ -13,10 +13,12 @@ namespace talpa {
 /// weight_specs; expectations assume uniform, independent routing.
 struct Account {
   std::int64_t total_params = 0;
-  std::int64_t active_params = 0;     ///< touched by one token (embedding row not counted, head counted)
+  std::int64_t active_params =
+      0;  ///< touched by one token (embedding row not counted, head counted)
   std::int64_t expert_params = 0;     ///< routed experts of all layers, latent projections included
   std::int64_t embedding_params = 0;  ///< embedding and head, once when tied
-  double macs_per_token = 0;          ///< without attention over the context; latents once per distinct group
+  double macs_per_token =
+      0;  ///< without attention over the context; latents once per distinct group
   double expert_macs_per_token = 0;
   std::int64_t kv_elements_per_token = 0;  ///< keys and values of all layers
 };
@@ -35,12 +37,12 @@ double expert_bytes_read(const DecoderConfig& config, int batch, double bytes_pe
 /// than dense experts, or does not fit), naming the break-even, else empty.
 struct LatentOutlook {
   LatentConfig latent;
-  double rho = 0;             ///< size of the factored matrices relative to dense
-  double expert_ratio = 0;    ///< stored routed-expert parameters, relative to dense
-  double model_ratio = 0;     ///< stored parameters of the whole model, relative
-  double read_ratio_1 = 0;    ///< routed-expert bytes read at batch 1, relative
-  double read_ratio_32 = 0;   ///< the same at batch 32
-  double mac_ratio = 0;       ///< routed-expert multiply-adds a token, relative
+  double rho = 0;            ///< size of the factored matrices relative to dense
+  double expert_ratio = 0;   ///< stored routed-expert parameters, relative to dense
+  double model_ratio = 0;    ///< stored parameters of the whole model, relative
+  double read_ratio_1 = 0;   ///< routed-expert bytes read at batch 1, relative
+  double read_ratio_32 = 0;  ///< the same at batch 32
+  double mac_ratio = 0;      ///< routed-expert multiply-adds a token, relative
   std::string refusal;
 };
 LatentOutlook latent_outlook(const DecoderConfig& moe, const LatentConfig& latent);

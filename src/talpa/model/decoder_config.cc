@@ -67,9 +67,9 @@ class Validator {
     range("attention.num_kv_heads", a.num_kv_heads, 1, kMaxHeads);
     range("attention.head_dim", a.head_dim, 2, kMaxHeadDim);
     if (a.num_heads % a.num_kv_heads != 0)
-      refuse("attention.num_heads", a.num_heads,
-             fmt::format("is no multiple of {} = {}", name("attention.num_kv_heads"),
-                         a.num_kv_heads));
+      refuse(
+          "attention.num_heads", a.num_heads,
+          fmt::format("is no multiple of {} = {}", name("attention.num_kv_heads"), a.num_kv_heads));
     if (a.head_dim % 2 != 0)
       refuse("attention.head_dim", a.head_dim, "is odd; rotary embedding turns pairs");
     real("attention.clip_qkv", a.clip_qkv, 0, 1e30);

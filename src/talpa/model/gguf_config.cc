@@ -1,14 +1,30 @@
 #include "talpa/model/gguf_config.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <set>
 
+#include "talpa/base/log.h"
 #include "talpa/model/families/family.h"
 #include "talpa/model/lost_setting.h"
 
 namespace talpa {
 namespace {
+
+/// Roles of the tokens that end a text.
+constexpr std::array<const char*, 3> kStopKeys = {"eos", "eot", "eom"};
+
+/// The shortest decimal number of a value that was stored as a float: 1e-05, not
+/// 9.9999997e-06.
+double as_written(double value) {
+  const auto narrow = static_cast<float>(value);
+  if (static_cast<double>(narrow) != value) return value;
+  const std::string text = fmt::format("{}", narrow);
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
 
 /// Reads the keys of one architecture.
 class GgufConfigReader {
@@ -66,7 +82,7 @@ class GgufConfigReader {
     const Json* value = find(key);
     if (!value) return fallback;
     if (!value->is_number()) wrong(prefix_ + key, "a number");
-    return value->get<double>();
+    return as_written(value->get<double>());
   }
 
   void require(const std::string& key, const Json& neutral, const char* why) const {
@@ -116,20 +132,22 @@ class GgufConfigReader {
     config.norm_eps = number("attention.layer_norm_rms_epsilon", 1e-5);
     config.max_positions = integer("context_length", 2048);
     config.tie_embeddings = !d_.tensor_shape("output.weight");
-    for (const char* key : {"bos", "eos", "eot", "eom"}) {
-      const std::string name = fmt::format("tokenizer.ggml.{}_token_id", key);
-      const Json* value = d_.metadata(name);
-      if (!value) continue;
-      // Writers put 2^32 - 1 where there is none.
-      if (value->is_number_unsigned() && value->get<std::uint64_t>() == 0xFFFFFFFFu) continue;
-      const int token = to_int(name, *value);
+    config.bos_token = token("bos");
+    for (const char* key : kStopKeys) {
+      const int stop = token(key);
       auto& stops = config.eos_tokens;
-      if (key[0] == 'b') {
-        config.bos_token = token;
-      } else if (std::find(stops.begin(), stops.end(), token) == stops.end()) {
-        stops.push_back(token);
-      }
+      if (stop >= 0 && std::find(stops.begin(), stops.end(), stop) == stops.end())
+        stops.push_back(stop);
     }
+  }
+
+  /// Id of a token with a role, -1 if none is named.
+  int token(const char* role) const {
+    const std::string key = fmt::format("tokenizer.ggml.{}_token_id", role);
+    const Json* value = d_.metadata(key);
+    // Writers put 2^32 - 1 where there is none.
+    if (!value || *value == 0xFFFFFFFFu) return -1;
+    return to_int(key, *value);
   }
 
   void read_attention(AttentionConfig& attention, int dim) const {
@@ -200,8 +218,10 @@ void refuse_unwritable(const DecoderConfig& config) {
     fail(ErrorCode::kUnsupported,
          "a GGUF cannot hold latent experts; materialise them first (talpa convert)");
   if (!adapter.gguf_architecture)
-    fail(ErrorCode::kUnsupported, "family {} has no GGUF architecture; convert the model to one of "
-         "llama, mixtral, qwen2_moe, qwen3_moe, olmoe first", enum_name(config.family));
+    fail(ErrorCode::kUnsupported,
+         "family {} has no GGUF architecture; convert the model to one of "
+         "llama, mixtral, qwen2_moe, qwen3_moe, olmoe first",
+         enum_name(config.family));
   if (config.has_moe() && !config.moe.dense_layers.empty())
     fail(ErrorCode::kUnsupported,
          "llama.cpp's architecture {} has experts in every layer; layer {} is dense",
@@ -217,22 +237,25 @@ void verify(const DecoderConfig& config, const GgufMetadata& metadata) {
   std::map<std::string, Json> keys(metadata.begin(), metadata.end());
   std::map<std::string, Shape> shapes;
   for (const WeightSpec& spec : weight_specs(config)) shapes[gguf_name(spec.name)] = spec.shape;
-  const GgufDescription description{
-      "GGUF",
-      [&](const std::string& key) {
-        const auto it = keys.find(key);
-        return it == keys.end() ? nullptr : &it->second;
-      },
-      [&](const std::string& name) {
-        const auto it = shapes.find(name);
-        return it == shapes.end() ? nullptr : &it->second;
-      }};
+  const GgufDescription description{"GGUF",
+                                    [&](const std::string& key) {
+                                      const auto it = keys.find(key);
+                                      return it == keys.end() ? nullptr : &it->second;
+                                    },
+                                    [&](const std::string& name) {
+                                      const auto it = shapes.find(name);
+                                      return it == shapes.end() ? nullptr : &it->second;
+                                    }};
   DecoderConfig wanted = config;
   wanted.moe.balance_loss = MoeConfig{}.balance_loss;
   wanted.moe.z_loss = 0;
-  // Written as f32.
-  wanted.norm_eps = static_cast<float>(wanted.norm_eps);
-  wanted.attention.rope_theta = static_cast<float>(wanted.attention.rope_theta);
+  for (double* number : {&wanted.norm_eps, &wanted.attention.rope_theta})
+    *number = as_written(static_cast<float>(*number));
+  if (wanted.eos_tokens.size() > kStopKeys.size()) {
+    log::warn("a GGUF names {} ends of text; the description's others are left out",
+              kStopKeys.size());
+    wanted.eos_tokens.resize(kStopKeys.size());
+  }
   const std::string lost = lost_setting(wanted, from_gguf(description));
   if (!lost.empty())
     fail(ErrorCode::kUnsupported, "llama.cpp's architecture {} cannot express {}",
@@ -241,9 +264,8 @@ void verify(const DecoderConfig& config, const GgufMetadata& metadata) {
 
 void add_tokens(const DecoderConfig& config, GgufMetadata& metadata) {
   if (config.bos_token >= 0) metadata.emplace_back("tokenizer.ggml.bos_token_id", config.bos_token);
-  constexpr const char* kStops[] = {"eos", "eot", "eom"};
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, config.eos_tokens.size()); ++i)
-    metadata.emplace_back(fmt::format("tokenizer.ggml.{}_token_id", kStops[i]),
+  for (std::size_t i = 0; i < std::min(kStopKeys.size(), config.eos_tokens.size()); ++i)
+    metadata.emplace_back(fmt::format("tokenizer.ggml.{}_token_id", kStopKeys[i]),
                           config.eos_tokens[i]);
 }
 
@@ -271,7 +293,7 @@ GgufMetadata to_gguf_metadata(const DecoderConfig& config) {
   add("block_count", config.num_layers);
   add("context_length", config.max_positions);
   add("embedding_length", config.dim);
-  add("feed_forward_length", config.ffn_dim > 0 ? config.ffn_dim : moe.hidden_dim);
+  add("feed_forward_length", config.has_moe() ? moe.hidden_dim : config.ffn_dim);
   add("attention.head_count", attention.num_heads);
   add("attention.head_count_kv", attention.num_kv_heads);
   add("attention.key_length", attention.head_dim);

@@ -14,8 +14,8 @@ using GgufMetadata = std::vector<std::pair<std::string, Json>>;
 
 /// What describes a model in a GGUF: metadata, and the shapes of tensors.
 struct GgufDescription {
-  std::string source;                                           ///< for messages
-  std::function<const Json*(const std::string&)> metadata;      ///< null if absent
+  std::string source;                                            ///< for messages
+  std::function<const Json*(const std::string&)> metadata;       ///< null if absent
   std::function<const Shape*(const std::string&)> tensor_shape;  ///< row-major; null if absent
 };
 

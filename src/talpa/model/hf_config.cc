@@ -10,22 +10,71 @@ namespace talpa {
 namespace {
 
 /// Keys that are read somewhere, or that change nothing in a forward pass.
-constexpr std::array kKnownKeys = {
-    "_name_or_path", "architectures", "attention_bias", "attention_dropout", "auto_map",
-    "bos_token_id", "clip_qkv", "decoder_sparse_step", "dtype", "eos_token_id", "head_dim",
-    "hidden_act", "hidden_size", "id2label", "initializer_range", "intermediate_size",
-    "is_llama_config", "label2id", "layer_types", "max_position_embeddings", "max_window_layers",
-    "mlp_bias", "mlp_only_layers", "model_type", "moe_intermediate_size", "moe_latent_size",
-    "norm_topk_prob", "num_attention_heads", "num_experts", "num_experts_per_tok",
-    "num_hidden_layers", "num_key_value_heads", "num_local_experts", "output_router_logits",
-    "pad_token_id", "pretraining_tp", "qkv_bias", "rms_norm_eps", "rope_interleaved",
-    "rope_parameters", "rope_scaling", "rope_theta", "router_aux_loss_coef",
-    "router_jitter_noise", "router_z_loss_coef", "shared_expert_intermediate_size",
-    "sliding_window", "talpa", "tie_word_embeddings", "torch_dtype", "transformers.js_config",
-    "transformers_version", "use_cache", "use_sliding_window", "vocab_size",
-    "partial_rotary_factor", "quantization_config", "final_logit_softcapping",
-    "attn_logit_softcapping", "logits_scaling", "logit_scale", "embedding_multiplier",
-    "residual_multiplier", "attention_multiplier", "routed_scaling_factor"};
+constexpr std::array kKnownKeys = {"_name_or_path",
+                                   "architectures",
+                                   "attention_bias",
+                                   "attention_dropout",
+                                   "auto_map",
+                                   "bos_token_id",
+                                   "clip_qkv",
+                                   "decoder_sparse_step",
+                                   "dtype",
+                                   "eos_token_id",
+                                   "head_dim",
+                                   "hidden_act",
+                                   "hidden_size",
+                                   "id2label",
+                                   "initializer_range",
+                                   "intermediate_size",
+                                   "is_llama_config",
+                                   "label2id",
+                                   "layer_types",
+                                   "max_position_embeddings",
+                                   "max_window_layers",
+                                   "mlp_bias",
+                                   "mlp_only_layers",
+                                   "model_type",
+                                   "moe_intermediate_size",
+                                   "moe_latent_size",
+                                   "norm_topk_prob",
+                                   "num_attention_heads",
+                                   "num_experts",
+                                   "num_experts_per_tok",
+                                   "num_hidden_layers",
+                                   "num_key_value_heads",
+                                   "num_local_experts",
+                                   "output_router_logits",
+                                   "pad_token_id",
+                                   "pretraining_tp",
+                                   "qkv_bias",
+                                   "rms_norm_eps",
+                                   "rope_interleaved",
+                                   "rope_parameters",
+                                   "rope_scaling",
+                                   "rope_theta",
+                                   "router_aux_loss_coef",
+                                   "router_jitter_noise",
+                                   "router_z_loss_coef",
+                                   "shared_expert_intermediate_size",
+                                   "sliding_window",
+                                   "talpa",
+                                   "tie_word_embeddings",
+                                   "torch_dtype",
+                                   "transformers.js_config",
+                                   "transformers_version",
+                                   "use_cache",
+                                   "use_sliding_window",
+                                   "vocab_size",
+                                   "partial_rotary_factor",
+                                   "quantization_config",
+                                   "final_logit_softcapping",
+                                   "attn_logit_softcapping",
+                                   "logits_scaling",
+                                   "logit_scale",
+                                   "embedding_multiplier",
+                                   "residual_multiplier",
+                                   "attention_multiplier",
+                                   "routed_scaling_factor"};
 
 /// A key that would change the arithmetic unless it is absent or has the neutral value.
 struct NeutralKey {
@@ -68,7 +117,8 @@ void check_options(const HfReader& reader, const HfDefaults& defaults, int max_p
       reader.boolean("use_sliding_window", defaults.sliding_window)) {
     const int window = reader.integer("sliding_window");
     if (window < max_positions)
-      reader.refuse("sliding_window", window, "a window below max_position_embeddings is not supported");
+      reader.refuse("sliding_window", window,
+                    "a window below max_position_embeddings is not supported");
   }
 }
 
@@ -81,7 +131,8 @@ double read_rope_theta(const HfReader& reader, double fallback) {
     if (!json.is_object()) fail(ErrorCode::kFormat, "{}: expected an object", where);
     const std::string type = rope.text("rope_type", rope.text("type", "default"));
     if (type != "default")
-      reader.refuse(std::string(key) + ".rope_type", type, "scaled rotary embedding is not supported");
+      reader.refuse(std::string(key) + ".rope_type", type,
+                    "scaled rotary embedding is not supported");
     if (rope.number("partial_rotary_factor", 1) != 1)
       reader.refuse(key, json, "partial rotary embedding is not supported");
     for (const auto& [name, value] : json.items())
@@ -141,7 +192,9 @@ void warn_unknown_keys(const HfReader& reader) {
 
 void write_common(const DecoderConfig& config, DType dtype, Json& json) {
   const AttentionConfig& attention = config.attention;
-  const char* type = dtype == DType::kF32 ? "float32" : dtype == DType::kF16 ? "float16" : "bfloat16";
+  const char* type = dtype == DType::kF32   ? "float32"
+                     : dtype == DType::kF16 ? "float16"
+                                            : "bfloat16";
   json["dtype"] = type;
   json["torch_dtype"] = type;
   json["vocab_size"] = config.vocab_size;

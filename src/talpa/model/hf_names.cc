@@ -82,8 +82,8 @@ std::vector<StoredPart> hf_parts(const DecoderConfig& config, const WeightSpec& 
   if (number == std::string::npos) return {{stored, -1}};
   std::vector<StoredPart> parts;
   for (std::int64_t expert = 0; expert < spec.shape.front(); ++expert)
-    parts.push_back({stored.substr(0, number) + std::to_string(expert) + stored.substr(number + 2),
-                     expert});
+    parts.push_back(
+        {stored.substr(0, number) + std::to_string(expert) + stored.substr(number + 2), expert});
   return parts;
 }
 

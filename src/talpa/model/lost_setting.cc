@@ -31,7 +31,8 @@ std::string first_difference(const Json& wanted, const Json& written, const std:
 }  // namespace
 
 std::string lost_setting(const DecoderConfig& wanted, const DecoderConfig& written) {
-  return first_difference(config_to_json(essential(wanted)), config_to_json(essential(written)), {});
+  return first_difference(config_to_json(essential(wanted)), config_to_json(essential(written)),
+                          {});
 }
 
 }  // namespace talpa

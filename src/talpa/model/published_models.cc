@@ -31,8 +31,11 @@ void set_experts(DecoderConfig& config, const Experts& experts) {
 
 DecoderConfig qwen3(int dim, int num_layers, int num_heads, int hidden_dim) {
   DecoderConfig config = base(Family::kQwen3Moe, 151936, dim, num_layers);
-  config.attention = {.num_heads = num_heads, .num_kv_heads = 4, .head_dim = 128,
-                      .qk_norm = QkNorm::kPerHead, .rope_theta = 1e6};
+  config.attention = {.num_heads = num_heads,
+                      .num_kv_heads = 4,
+                      .head_dim = 128,
+                      .qk_norm = QkNorm::kPerHead,
+                      .rope_theta = 1e6};
   config.norm_eps = 1e-6;
   set_experts(config, {128, 8, hidden_dim});
   return config;
@@ -80,8 +83,8 @@ DecoderConfig ling_lite() {
 
 DecoderConfig qwen15_moe() {
   DecoderConfig config = base(Family::kQwen2Moe, 151936, 2048, 24);
-  config.attention = {.num_heads = 16, .num_kv_heads = 16, .head_dim = 128, .qkv_bias = true,
-                      .rope_theta = 1e6};
+  config.attention = {
+      .num_heads = 16, .num_kv_heads = 16, .head_dim = 128, .qkv_bias = true, .rope_theta = 1e6};
   config.norm_eps = 1e-6;
   set_experts(config, {60, 4, 1408, 5632, false});
   config.moe.shared_gate = true;
@@ -90,8 +93,8 @@ DecoderConfig qwen15_moe() {
 
 DecoderConfig olmoe() {
   DecoderConfig config = base(Family::kOlmoe, 50304, 2048, 16);
-  config.attention = {.num_heads = 16, .num_kv_heads = 16, .head_dim = 128,
-                      .qk_norm = QkNorm::kFullWidth};
+  config.attention = {
+      .num_heads = 16, .num_kv_heads = 16, .head_dim = 128, .qk_norm = QkNorm::kFullWidth};
   config.max_positions = 4096;
   set_experts(config, {64, 8, 1024, 0, false});
   return config;

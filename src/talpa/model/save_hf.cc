@@ -7,18 +7,33 @@
 namespace talpa {
 namespace {
 
-constexpr std::array kTokenizerFiles = {
-    "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",      "merges.txt",            "tokenizer.model",         "chat_template.jinja",
-    "chat_template.json"};
+constexpr std::array kTokenizerFiles = {"tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "tokenizer.model",
+                                        "chat_template.jinja",
+                                        "chat_template.json"};
 
+void copy_to(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::copy_file(from, to, error);
+  if (error) fail(ErrorCode::kIo, "{}: cannot copy: {}", from.string(), error.message());
+}
+
+/// From a directory, or a tokenizer.json by whatever name.
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to) {
-  for (const char* name : kTokenizerFiles) {
-    std::error_code error;
-    if (!std::filesystem::exists(from / name, error)) continue;
-    std::filesystem::copy_file(from / name, to / name, error);
-    if (error) fail(ErrorCode::kIo, "{}: cannot copy: {}", (from / name).string(), error.message());
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(from, ignored)) {
+    copy_to(from, to / "tokenizer.json");
+    return;
   }
+  if (!std::filesystem::is_directory(from, ignored))
+    fail(ErrorCode::kNotFound, "{}: no tokenizer there", from.string());
+  for (const char* name : kTokenizerFiles)
+    if (std::filesystem::exists(from / name, ignored)) copy_to(from / name, to / name);
 }
 
 Json generation_config(const Json& config) {

@@ -20,8 +20,8 @@ class TensorMatcher {
   void take(Weight& weight, const std::string& name, const Shape& shape);
   /// `name` of this shape cut into rows of `columns`, in the order row_of(0), row_of(1), ...
   template <class RowOf>
-  void take_rows(Weight& weight, const std::string& name, const Shape& shape,
-                 std::int64_t columns, RowOf&& row_of);
+  void take_rows(Weight& weight, const std::string& name, const Shape& shape, std::int64_t columns,
+                 RowOf&& row_of);
   /// Rows [first, first + count) of `name`, a stack of this shape seen as a matrix.
   void take_range(Weight& weight, const std::string& name, const Shape& shape, std::int64_t first,
                   std::int64_t count);

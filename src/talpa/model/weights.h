@@ -92,7 +92,8 @@ using WeightProvider = std::function<void(const WeightSpec& spec, float* target)
 struct SaveOptions {
   DType dtype = DType::kBF16;     ///< F32, F16 or BF16 (norms and routers too)
   bool overwrite = false;
-  std::filesystem::path tokenizer_from;  ///< directory whose tokenizer files are copied, or empty
+  /// Directory whose tokenizer files are copied, or a tokenizer.json; empty: none.
+  std::filesystem::path tokenizer_from;
   std::map<std::string, std::string> metadata;
 };
 
@@ -107,7 +108,8 @@ void save_hf_directory(const std::filesystem::path& path, const DecoderConfig& c
 struct GgufSaveOptions {
   DType dtype = DType::kF16;
   bool overwrite = false;
-  std::filesystem::path tokenizer_from;  ///< tokenizer.json to embed, or empty
+  /// tokenizer.json to embed or its directory; empty: the file has no tokenizer.
+  std::filesystem::path tokenizer_from;
 };
 void save_gguf(const std::filesystem::path& path, const DecoderConfig& config,
                const WeightProvider& provider, const GgufSaveOptions& options = {});

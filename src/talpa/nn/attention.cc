@@ -32,9 +32,7 @@ at::Tensor project(const at::Tensor& x_BTD, const Scope& parameters, const Proje
 at::Tensor expand_heads(const at::Tensor& x_BJTh, int num_heads) {
   const auto num_kv_heads = x_BJTh.size(1);
   if (num_kv_heads == num_heads) return x_BJTh;
-  return x_BJTh.unsqueeze(2)
-      .expand({-1, -1, num_heads / num_kv_heads, -1, -1})
-      .flatten(1, 2);
+  return x_BJTh.unsqueeze(2).expand({-1, -1, num_heads / num_kv_heads, -1, -1}).flatten(1, 2);
 }
 
 }  // namespace

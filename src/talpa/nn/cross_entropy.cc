@@ -13,8 +13,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// A chunk's logits stay in the second-level cache or near it.
-constexpr std::int64_t kChunkElements = 1 << 19;
+// Logits of a chunk stay in cache where they can. Every chunk also passes over the head's
+// gradient [V, n], so a chunk has no fewer rows than the model is wide.
+std::int64_t rows_of_chunk(const at::Tensor& head_VD) {
+  constexpr std::int64_t kElements = 1 << 19;
+  return std::max(head_VD.size(1), kElements / head_VD.size(0));
+}
 
 struct Gradients {
   at::Tensor dx_TD, dhead_VD;
@@ -30,9 +34,9 @@ at::Tensor chunk_loss(const at::Tensor& x_CD, const at::Tensor& head_VD,
   const at::Tensor loss = -(log_probs_CV.gather(1, target_C1) * counted_C1).sum();
   if (!dx_CD.defined()) return loss;
   at::Tensor dlogits_CV = log_probs_CV.exp_();
-  dlogits_CV.scatter_add_(1, target_C1, at::full({1}, -1, dlogits_CV.options())
-                                            .expand_as(target_C1));
-  dlogits_CV.mul_(counted_C1 * scale);
+  dlogits_CV.scatter_add_(1, target_C1,
+                          at::full({1}, -1, dlogits_CV.options()).expand_as(target_C1));
+  dlogits_CV.mul_(counted_C1.to(dlogits_CV.scalar_type()) * scale);
   dlogits_CV = dlogits_CV.to(x_CD.scalar_type());
   at::mm_out(dx_CD, dlogits_CV, head_VD);
   dhead_VD.addmm_(dlogits_CV.t(), x_CD);
@@ -45,7 +49,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
                             bool with_gradient) {
     const auto count = targets_T.ne(kIgnoredTarget).sum().item<std::int64_t>();
     const double scale = count > 0 ? 1.0 / static_cast<double>(count) : 0;
-    const auto rows = std::max<std::int64_t>(16, kChunkElements / head_VD.size(0));
+    const std::int64_t rows = rows_of_chunk(head_VD);
     Gradients gradients;
     if (with_gradient) gradients = {at::empty_like(x_TD), at::zeros_like(head_VD)};
     at::Tensor loss = at::zeros({}, x_TD.options().dtype(wide_type(x_TD.scalar_type())));
@@ -53,8 +57,8 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       const auto length = std::min(rows, x_TD.size(0) - first);
       const at::Tensor dx_CD =
           with_gradient ? gradients.dx_TD.narrow(0, first, length) : at::Tensor();
-      loss += chunk_loss(x_TD.narrow(0, first, length), head_VD,
-                         targets_T.narrow(0, first, length), scale, dx_CD, gradients.dhead_VD);
+      loss += chunk_loss(x_TD.narrow(0, first, length), head_VD, targets_T.narrow(0, first, length),
+                         scale, dx_CD, gradients.dhead_VD);
     }
     context->save_for_backward({gradients.dx_TD, gradients.dhead_VD});
     return loss.mul_(scale);

@@ -10,30 +10,85 @@
 #include "talpa/nn/cross_entropy.h"
 #include "talpa/nn/feed_forward.h"
 #include "talpa/nn/init.h"
-#include "talpa/nn/precision.h"
 #include "talpa/nn/moe/moe_layer.h"
 #include "talpa/nn/norm.h"
+#include "talpa/nn/precision.h"
 #include "talpa/nn/scope.h"
 
 namespace talpa::nn {
 namespace {
 
-void check_tokens(const at::Tensor& tokens_BT, int vocab_size) {
-  if (tokens_BT.dim() != 2 || tokens_BT.scalar_type() != at::kLong || tokens_BT.numel() == 0)
-    fail(ErrorCode::kShape, "Decoder::forward: expected int64 tokens [sequences, tokens]");
-  const auto [least, most] = tokens_BT.aminmax();
+void check_ids(const char* what, const at::Tensor& ids, int vocab_size) {
+  if (ids.numel() == 0) return;
+  const auto [least, most] = ids.aminmax();
   if (least.item<std::int64_t>() < 0 || most.item<std::int64_t>() >= vocab_size)
-    fail(ErrorCode::kShape, "Decoder::forward: token ids {} to {} are not all in [0, {})",
+    fail(ErrorCode::kShape, "Decoder::forward: {} {} to {} are not all in [0, {})", what,
          least.item<std::int64_t>(), most.item<std::int64_t>(), vocab_size);
 }
 
-// What layers leave behind besides their output.
-void add_moe(ForwardResult& result, const MoeOutput& output, int layer,
-             const ForwardOptions& options) {
-  result.balance_loss = result.balance_loss + output.balance_loss;
-  result.z_loss = result.z_loss + output.z_loss;
-  if (options.record_routing) result.routing.push_back({layer, output.rows_per_expert});
+void check_inputs(const at::Tensor& tokens_BT, const at::Tensor& targets_BT, int vocab_size) {
+  if (tokens_BT.dim() != 2 || tokens_BT.scalar_type() != at::kLong || tokens_BT.numel() == 0)
+    fail(ErrorCode::kShape, "Decoder::forward: expected int64 tokens [sequences, tokens]");
+  check_ids("tokens", tokens_BT, vocab_size);
+  if (!targets_BT.defined()) return;
+  if (targets_BT.sizes() != tokens_BT.sizes() || targets_BT.scalar_type() != at::kLong)
+    fail(ErrorCode::kShape, "Decoder::forward: expected int64 targets of the tokens' shape");
+  check_ids("targets (other than -100)", targets_BT.masked_select(targets_BT.ne(kIgnoredTarget)),
+            vocab_size);
 }
+
+// One forward: what its layers share, and what they leave behind.
+class Forward {
+ public:
+  Forward(const DecoderConfig& config, const Parameters& parameters, const ForwardOptions& options)
+      : config_(config), model_(parameters), options_(options) {}
+
+  ForwardResult run(const at::Tensor& tokens_BT) {
+    const AttentionOptions attention_options{config_.attention, config_.norm_eps};
+    const RotaryTables tables =
+        rotary_tables(tokens_BT.size(1), config_.attention.head_dim, config_.attention.rope_theta);
+    at::Tensor x_BTD = at::embedding(model_.at("embed"), tokens_BT);
+    result_.balance_loss = result_.z_loss =
+        at::zeros({}, x_BTD.options().dtype(wide_type(x_BTD.scalar_type())));
+    for (int l = 0; l < config_.num_layers; ++l) {
+      const Scope layer = model_.in("layers." + std::to_string(l));
+      x_BTD = x_BTD + attention(norm(x_BTD, layer.at("attn_norm")), layer.in("attn"), tables,
+                                attention_options);
+      const at::Tensor rows_TD = norm(x_BTD, layer.at("ffn_norm")).flatten(0, 1);
+      x_BTD = x_BTD + feed(rows_TD, layer, l).view_as(x_BTD);
+    }
+    finish(norm(x_BTD, model_.at("norm")));
+    return std::move(result_);
+  }
+
+ private:
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const {
+    return rms_norm(x, weight, config_.norm_eps);
+  }
+
+  at::Tensor feed(const at::Tensor& rows_TD, const Scope& layer, int l) {
+    if (!config_.is_moe_layer(l)) return feed_forward(rows_TD, layer.in("ffn"));
+    MoeOutput output = moe_layer(rows_TD, layer, config_.moe);
+    result_.balance_loss = result_.balance_loss + output.balance_loss;
+    result_.z_loss = result_.z_loss + output.z_loss;
+    if (options_.record_routing) result_.routing.push_back({l, std::move(output.rows_per_expert)});
+    return output.y_TD;
+  }
+
+  void finish(const at::Tensor& x_BTD) {
+    const at::Tensor& head_VD = model_.at(config_.tie_embeddings ? "embed" : "head");
+    if (options_.targets_BT.defined())
+      result_.cross_entropy =
+          linear_cross_entropy(x_BTD.flatten(0, 1), head_VD, options_.targets_BT.flatten());
+    else
+      result_.logits_BTV = at::linear(x_BTD, head_VD);
+  }
+
+  const DecoderConfig& config_;
+  const Scope model_;
+  const ForwardOptions& options_;
+  ForwardResult result_;
+};
 
 }  // namespace
 
@@ -65,40 +120,8 @@ void Decoder::set_requires_grad(bool on) {
 }
 
 ForwardResult Decoder::forward(const at::Tensor& tokens_BT, const ForwardOptions& options) const {
-  check_tokens(tokens_BT, config_.vocab_size);
-  const Scope model(parameters_);
-  const AttentionOptions attention_options{config_.attention, config_.norm_eps};
-  const RotaryTables tables = rotary_tables(tokens_BT.size(1), config_.attention.head_dim,
-                                            config_.attention.rope_theta);
-  ForwardResult result;
-  at::Tensor x_BTD = at::embedding(model.at("embed"), tokens_BT);
-  const auto zero = at::zeros({}, x_BTD.options().dtype(wide_type(x_BTD.scalar_type())));
-  result.balance_loss = result.z_loss = zero;
-  for (int l = 0; l < config_.num_layers; ++l) {
-    const Scope layer = model.in("layers." + std::to_string(l));
-    const at::Tensor attended_BTD =
-        rms_norm(x_BTD, layer.at("attn_norm"), config_.norm_eps);
-    x_BTD = x_BTD + attention(attended_BTD, layer.in("attn"), tables, attention_options);
-    const at::Tensor rows_TD =
-        rms_norm(x_BTD, layer.at("ffn_norm"), config_.norm_eps).flatten(0, 1);
-    at::Tensor y_TD;
-    if (config_.is_moe_layer(l)) {
-      const MoeOutput output = moe_layer(rows_TD, layer, config_.moe);
-      add_moe(result, output, l, options);
-      y_TD = output.y_TD;
-    } else {
-      y_TD = feed_forward(rows_TD, layer.in("ffn"));
-    }
-    x_BTD = x_BTD + y_TD.view_as(x_BTD);
-  }
-  x_BTD = rms_norm(x_BTD, model.at("norm"), config_.norm_eps);
-  const at::Tensor& head_VD = model.at(config_.tie_embeddings ? "embed" : "head");
-  if (options.targets_BT.defined())
-    result.cross_entropy =
-        linear_cross_entropy(x_BTD.flatten(0, 1), head_VD, options.targets_BT.flatten());
-  else
-    result.logits_BTV = at::linear(x_BTD, head_VD);
-  return result;
+  check_inputs(tokens_BT, options.targets_BT, config_.vocab_size);
+  return Forward(config_, parameters_, options).run(tokens_BT);
 }
 
 WeightProvider Decoder::provider() const {

@@ -30,10 +30,10 @@ struct ForwardOptions {
 };
 
 struct ForwardResult {
-  at::Tensor logits_BTV;    ///< B sequences, T tokens, V vocabulary; undefined with targets
+  at::Tensor logits_BTV;     ///< B sequences, T tokens, V vocabulary; undefined with targets
   at::Tensor cross_entropy;  ///< mean over counted targets, 0-dim; undefined without targets
-  at::Tensor balance_loss;  ///< sum over layers of N sum_e f_e p_e (Switch, eq. 4-6), 0-dim
-  at::Tensor z_loss;        ///< sum over layers of mean logsumexp^2 (ST-MoE eq. 5), 0-dim
+  at::Tensor balance_loss;   ///< sum over layers of N sum_e f_e p_e (Switch, eq. 4-6), 0-dim
+  at::Tensor z_loss;         ///< sum over layers of mean logsumexp^2 (ST-MoE eq. 5), 0-dim
   std::vector<RouterRecord> routing;
 };
 

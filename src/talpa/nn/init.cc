@@ -22,9 +22,12 @@ bool ends_with(std::string_view name, std::initializer_list<std::string_view> en
 // Root mean square of f(z), z standard normal.
 double activation_rms(BasisActivation activation) {
   switch (activation) {
-    case BasisActivation::kNone: return 1;
-    case BasisActivation::kSilu: return 0.596494;
-    case BasisActivation::kTanh: return 0.627928;
+    case BasisActivation::kNone:
+      return 1;
+    case BasisActivation::kSilu:
+      return 0.596469;
+    case BasisActivation::kTanh:
+      return 0.627928;
   }
   return 1;
 }
@@ -63,7 +66,8 @@ class Initialiser {
 
   bool is_factor(const std::string& name) const {
     if (!latent_.enabled()) return false;
-    return ends_with(name, {"_in", "_out"}) || (latent_.factor_gate && name.ends_with("moe.gate")) ||
+    return ends_with(name, {"_in", "_out"}) ||
+           (latent_.factor_gate && name.ends_with("moe.gate")) ||
            (latent_.factor_up && name.ends_with("moe.up")) ||
            (latent_.factor_down && name.ends_with("moe.down"));
   }

@@ -49,13 +49,12 @@ void normalise_rows_backward(const variable_list& saved, const at::Tensor& dy, a
 }
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& weight, double eps) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            double eps) {
     at::Tensor y = at::empty_like(x);
     at::Tensor scale_R = at::empty({x.numel() / x.size(-1)}, x.options());
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
-      normalise_rows<scalar_t>(x, weight, eps, y, scale_R);
-    });
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm",
+                               [&] { normalise_rows<scalar_t>(x, weight, eps, y, scale_R); });
     context->save_for_backward({x, weight, scale_R});
     return y;
   }
@@ -64,9 +63,8 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     const auto saved = context->get_saved_variables();
     at::Tensor dx = at::empty_like(saved[0]), dweight = at::zeros_like(saved[1]);
     const at::Tensor dy = gradients[0].contiguous();
-    AT_DISPATCH_FLOATING_TYPES(dx.scalar_type(), "rms_norm_backward", [&] {
-      normalise_rows_backward<scalar_t>(saved, dy, dx, dweight);
-    });
+    AT_DISPATCH_FLOATING_TYPES(dx.scalar_type(), "rms_norm_backward",
+                               [&] { normalise_rows_backward<scalar_t>(saved, dy, dx, dweight); });
     return {dx, dweight, at::Tensor()};
   }
 };
@@ -74,8 +72,8 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const bool one_type = x.scalar_type() == wide_type(x.scalar_type()) &&
-                        weight.scalar_type() == x.scalar_type();
+  const bool one_type =
+      x.scalar_type() == wide_type(x.scalar_type()) && weight.scalar_type() == x.scalar_type();
   if (!x.is_cpu() || !one_type) return rms_norm_reference(x, weight, eps);
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), eps);
 }

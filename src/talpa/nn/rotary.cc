@@ -76,9 +76,8 @@ at::Tensor rotate_reference(const at::Tensor& x_BTHh, const RotaryTables& tables
   const at::Tensor cos_T1F = tables.cos_TF.to(options).unsqueeze(1);
   const at::Tensor sin_T1F = tables.sin_TF.to(options).unsqueeze(1);
   const auto halves = x_BTHh.chunk(2, -1);
-  return at::cat({halves[0] * cos_T1F - halves[1] * sin_T1F,
-                  halves[1] * cos_T1F + halves[0] * sin_T1F},
-                 -1);
+  return at::cat(
+      {halves[0] * cos_T1F - halves[1] * sin_T1F, halves[1] * cos_T1F + halves[0] * sin_T1F}, -1);
 }
 
 }  // namespace talpa::nn

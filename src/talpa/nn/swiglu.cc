@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "talpa/nn/lanes.h"
 #include "talpa/nn/precision.h"
 
@@ -52,10 +54,10 @@ void backward_rows(const variable_list& saved, const at::Tensor& dh_SM, at::Tens
 
 struct Swiglu : torch::autograd::Function<Swiglu> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate_SM,
-                            const at::Tensor& up_SM, const at::Tensor& weight_S) {
-    context->save_for_backward({gate_SM, up_SM, weight_S});
+                            const at::Tensor& up_SM, const std::optional<at::Tensor>& weight_S) {
+    context->save_for_backward({gate_SM, up_SM, weight_S.value_or(at::Tensor())});
     at::Tensor hidden_SM = at::silu(gate_SM).mul_(up_SM);
-    return weight_S.defined() ? hidden_SM.mul_(weight_S.unsqueeze(1)) : hidden_SM;
+    return weight_S ? hidden_SM.mul_(weight_S->unsqueeze(1)) : hidden_SM;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -73,11 +75,11 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
 }  // namespace
 
 at::Tensor swiglu(const at::Tensor& gate_SM, const at::Tensor& up_SM, const at::Tensor& weight_S) {
-  const bool plain =
-      gate_SM.is_cpu() && gate_SM.scalar_type() == wide_type(gate_SM.scalar_type());
+  const bool plain = gate_SM.is_cpu() && gate_SM.scalar_type() == wide_type(gate_SM.scalar_type());
   if (!plain || gate_SM.dim() != 2) return swiglu_reference(gate_SM, up_SM, weight_S);
-  return Swiglu::apply(gate_SM.contiguous(), up_SM.contiguous(),
-                       weight_S.defined() ? weight_S.contiguous() : weight_S);
+  std::optional<at::Tensor> weight;
+  if (weight_S.defined()) weight = weight_S.contiguous();
+  return Swiglu::apply(gate_SM.contiguous(), up_SM.contiguous(), weight);
 }
 
 at::Tensor swiglu_reference(const at::Tensor& gate_SM, const at::Tensor& up_SM,

@@ -37,7 +37,9 @@ float checked_maximum(std::span<const float> logits_N, int row) {
   }
   if (has_nan || !std::isfinite(maximum))
     fail(ErrorCode::kFormat, "route: row {} of the router's logits is not finite ({})", row,
-         has_nan ? "NaN" : maximum > 0 ? "+inf" : "every logit is -inf");
+         has_nan       ? "NaN"
+         : maximum > 0 ? "+inf"
+                       : "every logit is -inf");
   return maximum;
 }
 

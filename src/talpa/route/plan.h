@@ -30,11 +30,11 @@ struct DispatchPlan {
   int num_rows = 0;
   int num_experts = 0;
   int top_k = 0;
-  std::vector<std::int32_t> offsets;   ///< [N + 1]
-  std::vector<std::int32_t> row;       ///< [S] row of each slot
-  std::vector<float> weight;           ///< [S] combine weight of each slot
-  std::vector<std::int32_t> slot;      ///< [T, top_k] slot of a row's j-th choice
-  std::vector<std::int32_t> expert;    ///< [T, top_k] expert of a row's j-th choice, best first
+  std::vector<std::int32_t> offsets;  ///< [N + 1]
+  std::vector<std::int32_t> row;      ///< [S] row of each slot
+  std::vector<float> weight;          ///< [S] combine weight of each slot
+  std::vector<std::int32_t> slot;     ///< [T, top_k] slot of a row's j-th choice
+  std::vector<std::int32_t> expert;   ///< [T, top_k] expert of a row's j-th choice, best first
 
   int num_slots() const { return static_cast<int>(row.size()); }
   int count(int e) const { return offsets[e + 1] - offsets[e]; }

@@ -7,6 +7,36 @@
 
 namespace talpa::text {
 
+namespace {
+
+/// One of a row of symbols that is being merged.
+struct Symbol {
+  TokenId id;
+  int previous;
+  int next;
+  bool alive;
+};
+
+/// A merge that may still be possible when its turn comes: lowest rank first, then leftmost.
+struct Candidate {
+  std::int32_t rank;
+  int position;
+  TokenId result;
+  bool operator<(const Candidate& other) const {
+    return rank != other.rank ? rank > other.rank : position > other.position;
+  }
+};
+
+std::vector<Symbol> linked(const std::vector<TokenId>& ids) {
+  std::vector<Symbol> row;
+  const int count = static_cast<int>(ids.size());
+  for (int i = 0; i < count; ++i)
+    row.push_back({ids[static_cast<std::size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1, true});
+  return row;
+}
+
+}  // namespace
+
 std::string byte_token(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }
 
 BpeModel::BpeModel(std::shared_ptr<const Vocabulary> vocabulary, const Merges& merges,
@@ -37,7 +67,8 @@ void BpeModel::add_merge(const std::string& left, const std::string& right, std:
     return *found;
   };
   const Merge merge{rank, id(left + right.substr(prefix.size()))};
-  const auto key = static_cast<std::uint64_t>(id(left)) << 32 | static_cast<std::uint32_t>(id(right));
+  const auto key =
+      static_cast<std::uint64_t>(id(left)) << 32 | static_cast<std::uint32_t>(id(right));
   merges_.insert_or_assign(key, merge);
 }
 
@@ -58,6 +89,12 @@ bool BpeModel::add_bytes(std::string_view character, std::vector<TokenId>& symbo
   return true;
 }
 
+std::string BpeModel::decorated(std::string_view character, bool first, bool last) const {
+  std::string text = first ? "" : options_.continuing_subword_prefix;
+  text += character;
+  return last ? text + options_.end_of_word_suffix : text;
+}
+
 std::vector<TokenId> BpeModel::symbols_of(std::string_view piece) const {
   std::vector<TokenId> symbols;
   symbols.reserve(piece.size());
@@ -71,16 +108,8 @@ std::vector<TokenId> BpeModel::symbols_of(std::string_view piece) const {
   for (std::size_t i = 0; i < piece.size();) {
     const auto size = static_cast<std::size_t>(character_size(piece, i));
     const std::string_view character = piece.substr(i, size);
-    const bool last = i + size == piece.size();
-    std::optional<TokenId> id;
-    std::string decorated;
-    const bool plain = (i == 0 || options_.continuing_subword_prefix.empty()) &&
-                       (!last || options_.end_of_word_suffix.empty());
-    if (!plain)
-      decorated = fmt::format("{}{}{}", i == 0 ? "" : options_.continuing_subword_prefix,
-                              character, last ? options_.end_of_word_suffix : "");
-    const std::string_view text = plain ? character : std::string_view(decorated);
-    id = vocabulary_->find(text);
+    const std::string text = decorated(character, i == 0, i + size == piece.size());
+    const auto id = vocabulary_->find(text);
     i += size;
     if (id) {
       flush();
@@ -97,25 +126,7 @@ std::vector<TokenId> BpeModel::symbols_of(std::string_view piece) const {
 }
 
 void BpeModel::merge_all(std::vector<TokenId>& symbols) const {
-  struct Symbol {
-    TokenId id;
-    int previous;
-    int next;
-    bool alive;
-  };
-  struct Candidate {
-    std::int32_t rank;
-    int position;
-    TokenId result;
-    bool operator<(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : position > other.position;
-    }
-  };
-  const int count = static_cast<int>(symbols.size());
-  std::vector<Symbol> list(symbols.size());
-  for (int i = 0; i < count; ++i)
-    list[static_cast<std::size_t>(i)] = {symbols[static_cast<std::size_t>(i)], i - 1,
-                                         i + 1 < count ? i + 1 : -1, true};
+  std::vector<Symbol> list = linked(symbols);
   std::priority_queue<Candidate> queue;
   const auto consider = [&](int left) {
     if (left < 0) return;
@@ -124,7 +135,7 @@ void BpeModel::merge_all(std::vector<TokenId>& symbols) const {
     if (const Merge* merge = find_merge(symbol.id, list[static_cast<std::size_t>(symbol.next)].id))
       queue.push({merge->rank, left, merge->result});
   };
-  for (int i = 0; i < count; ++i) consider(i);
+  for (int i = 0; i < static_cast<int>(list.size()); ++i) consider(i);
   while (!queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();

@@ -47,6 +47,7 @@ class BpeModel : public TokenModel {
 
   void add_merge(const std::string& left, const std::string& right, std::int32_t rank,
                  const std::string& where);
+  std::string decorated(std::string_view character, bool first, bool last) const;
   std::vector<TokenId> symbols_of(std::string_view piece) const;
   bool add_bytes(std::string_view character, std::vector<TokenId>& symbols) const;
   void merge_all(std::vector<TokenId>& symbols) const;

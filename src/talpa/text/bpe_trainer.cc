@@ -224,8 +224,7 @@ Json model_json(Json vocab, Json merges) {
 void BpeTrainerConfig::validate(const std::string& path) const {
   const auto least = static_cast<int>(special_tokens.size()) + 256;
   if (vocab_size < least || vocab_size > 1'000'000)
-    fail(ErrorCode::kConfig,
-         "{}: {} is outside {} (256 bytes and {} special tokens) to 1000000",
+    fail(ErrorCode::kConfig, "{}: {} is outside {} (256 bytes and {} special tokens) to 1000000",
          detail::join(path, "vocab_size"), vocab_size, least, special_tokens.size());
   if (min_frequency < 1)
     fail(ErrorCode::kConfig, "{}: {} is less than 1", detail::join(path, "min_frequency"),

@@ -4,8 +4,15 @@
 
 namespace talpa::text {
 
+namespace {
+/// A place is named by all that is around it, so its length bounds the depth.
+constexpr std::size_t kMaxPlace = 8192;
+}  // namespace
+
 Component::Component(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
   if (!json.is_object()) fail(ErrorCode::kFormat, "{}: expected an object", where_);
+  if (where_.size() > kMaxPlace)
+    fail(ErrorCode::kFormat, "{}...: components are nested too deep", where_.substr(0, 200));
 }
 
 const Json* Component::find(const char* key) {

@@ -44,9 +44,9 @@ class WordPieceDecoder : public Decoder {
   /// English spacing undone, in the order of Hugging Face's tokenizers.
   static void clean_up(std::string& text) {
     static constexpr std::pair<const char*, const char*> kSteps[] = {
-        {" .", "."},        {" ?", "?"},     {" !", "!"},     {" ,", ","},
-        {" ' ", "'"},       {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
-        {" 's", "'s"},      {" 've", "'ve"}, {" 're", "'re"},
+        {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+        {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
     for (const auto& [from, to] : kSteps) replace_all(text, from, to);
   }

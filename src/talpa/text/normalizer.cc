@@ -68,8 +68,7 @@ void normalize_form(std::string& text, int options) {
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                    static_cast<utf8proc_ssize_t>(text.size()), &result, flags);
-  if (size < 0)
-    fail(ErrorCode::kInternal, "Unicode normalisation: {}", utf8proc_errmsg(size));
+  if (size < 0) fail(ErrorCode::kInternal, "Unicode normalisation: {}", utf8proc_errmsg(size));
   text.assign(reinterpret_cast<const char*>(result), static_cast<std::size_t>(size));
   std::free(result);
 }
@@ -81,8 +80,8 @@ void lowercase(std::string& text) {
     } else if (c == 0x130) {
       out += "i\xcc\x87";  // the only character whose lower case is two
     } else {
-      append_character(out, static_cast<char32_t>(
-                                utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      append_character(out,
+                       static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
     }
   });
 }
@@ -149,11 +148,11 @@ void bert_normalize(std::string& text, const BertOptions& options) {
 /// The rules of neural machine translation models: control characters go, odd spaces are spaces.
 void nmt(std::string& text) {
   map_characters(text, [](char32_t c, std::string& out) {
-    const bool gone = (c >= 0x1 && c <= 0x8) || c == 0xb || (c >= 0xe && c <= 0x1f) ||
-                      c == 0x7f || c == 0x8f || c == 0x9f;
+    const bool gone = (c >= 0x1 && c <= 0x8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f ||
+                      c == 0x8f || c == 0x9f;
     const bool space = c == 0x9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
-                       (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 ||
-                       c == 0x2581 || c == 0xfeff || c == 0xfffd;
+                       (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xfeff || c == 0xfffd;
     if (space) {
       out.push_back(' ');
     } else if (!gone) {

@@ -15,6 +15,7 @@ Pipeline::Pipeline(PipelineParts parts)
     std::string written = token.content;
     if (parts_.normalizer) parts_.normalizer->apply(written);
     normalized_tokens_.add(written, token);
+    if (written != token.content) normalized_contents_.emplace(token.id, std::move(written));
   }
 }
 
@@ -37,8 +38,7 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, bool add_special,
       }
     }
   }
-  if (add_special)
-    ids.insert(ids.end(), parts_.frame.after.begin(), parts_.frame.after.end());
+  if (add_special) ids.insert(ids.end(), parts_.frame.after.begin(), parts_.frame.after.end());
   return ids;
 }
 
@@ -48,9 +48,9 @@ void Pipeline::encode_raw(Piece piece, bool parse_special, std::vector<TokenId>&
     if (span.id >= 0) {
       out.push_back(span.id);
     } else {
-      encode_normalized({piece.text.substr(span.begin, span.end - span.begin),
-                         piece.at_start && span.begin == 0},
-                        out);
+      encode_normalized(
+          {piece.text.substr(span.begin, span.end - span.begin), piece.at_start && span.begin == 0},
+          out);
     }
   }
 }
@@ -67,8 +67,11 @@ void Pipeline::encode_normalized(Piece piece, std::vector<TokenId>& out) const {
 
 std::string Pipeline::decode(std::span<const TokenId> ids, bool skip_special) const {
   std::vector<std::string> tokens;
-  for (const TokenId id : ids)
-    if (!skip_special || !is_special(id)) tokens.push_back(token(id));
+  for (const TokenId id : ids) {
+    if (skip_special && is_special(id)) continue;
+    const auto normalized = normalized_contents_.find(id);
+    tokens.push_back(normalized == normalized_contents_.end() ? token(id) : normalized->second);
+  }
   if (tokens.empty()) return {};
   if (parts_.decoder) {
     parts_.decoder->apply(tokens);

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "talpa/text/added_tokens.h"
@@ -35,9 +36,7 @@ class Pipeline : public Tokenizer {
                               bool parse_special) const override;
   std::string decode(std::span<const TokenId> ids, bool skip_special) const override;
   int vocab_size() const override { return parts_.model.vocabulary->size(); }
-  const std::string& token(TokenId id) const override {
-    return parts_.model.vocabulary->token(id);
-  }
+  const std::string& token(TokenId id) const override { return parts_.model.vocabulary->token(id); }
   std::optional<TokenId> id_of(std::string_view token) const override {
     return parts_.model.vocabulary->find(token);
   }
@@ -51,6 +50,7 @@ class Pipeline : public Tokenizer {
   AddedTokenFinder raw_tokens_;
   AddedTokenFinder normalized_tokens_;
   std::vector<bool> special_;
+  std::unordered_map<TokenId, std::string> normalized_contents_;  ///< decoded instead of the token
 };
 
 }  // namespace talpa::text

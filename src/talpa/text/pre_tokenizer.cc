@@ -12,8 +12,8 @@ namespace {
 
 void append_spans(const Piece& piece, const std::vector<Span>& spans, std::vector<Piece>& out) {
   for (const Span& span : spans)
-    out.push_back({piece.text.substr(span.begin, span.end - span.begin),
-                   piece.at_start && span.begin == 0});
+    out.push_back(
+        {piece.text.substr(span.begin, span.end - span.begin), piece.at_start && span.begin == 0});
 }
 
 /// Cuts at the characters of a class.
@@ -59,8 +59,8 @@ class ByteLevel : public PreTokenizer {
     const std::string_view text = piece.text;
     const auto emit = [&](std::size_t begin, std::size_t end) {
       if (begin < end)
-        out.push_back({bytes_to_characters(text.substr(begin, end - begin)),
-                       piece.at_start && begin == 0});
+        out.push_back(
+            {bytes_to_characters(text.substr(begin, end - begin)), piece.at_start && begin == 0});
     };
     std::size_t done = 0;
     regex_.find_all(text, [&](std::size_t begin, std::size_t end) {
@@ -204,8 +204,7 @@ Made make(Component& c) {
 
 }  // namespace
 
-std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const Json& json,
-                                                       const std::string& where) {
+std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const Json& json, const std::string& where) {
   Component component(json, where);
   auto made = make(component);
   component.done();

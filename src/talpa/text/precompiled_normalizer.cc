@@ -149,8 +149,7 @@ class PrecompiledNormalizer : public Normalizer {
 
 std::unique_ptr<const Normalizer> make_precompiled(const std::string& base64,
                                                    const std::string& where) {
-  return std::make_unique<PrecompiledNormalizer>(
-      CharacterMap(decode_base64(base64, where), where));
+  return std::make_unique<PrecompiledNormalizer>(CharacterMap(decode_base64(base64, where), where));
 }
 
 }  // namespace talpa::text

@@ -11,7 +11,7 @@ namespace talpa::text {
 
 namespace {
 
-constexpr std::uint32_t kMatchLimit = 50'000'000;
+constexpr std::uint32_t kMatchLimit = 10'000'000;
 
 std::string message_of(int code) {
   PCRE2_UCHAR buffer[256] = {};
@@ -74,8 +74,8 @@ void Regex::find_all(std::string_view text, const OnMatch& on_match) const {
     if (begin == end) {
       // An empty match right behind the last one is none; go on one character further.
       if (begin != last_end) on_match(begin, end);
-      position = end < text.size() ? end + static_cast<std::size_t>(character_size(text, end))
-                                   : end + 1;
+      position =
+          end < text.size() ? end + static_cast<std::size_t>(character_size(text, end)) : end + 1;
     } else {
       on_match(begin, end);
       position = end;

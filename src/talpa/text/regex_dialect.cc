@@ -3,6 +3,7 @@
 #include <cctype>
 
 #include "talpa/base/error.h"
+#include "talpa/text/unicode_tables.h"
 
 namespace talpa::text {
 
@@ -12,7 +13,7 @@ namespace {
 constexpr std::string_view kSpace =
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
     "\\x{205f}\\x{3000}";
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kWord = "\\p{Alphabetic}\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
 
 class Translator {
  public:
@@ -96,19 +97,48 @@ class Translator {
     } else if (c == 's' || c == 'S') {
       put(kSpace, c == 'S');
     } else if (c == 'w' || c == 'W') {
-      put(kWord, c == 'W');
+      std::string members(kWord);
+      for (const char* name : {"L", "M", "Nd", "Pc"}) members += newer(name);
+      put(members, c == 'W');
     } else if (c == 'u') {
       unicode_escape();
     } else if (c == 'p' || c == 'P') {
-      const auto close = pattern_.find('}', position_);
-      if (close == std::string_view::npos) refuse("a property without braces");
-      copy(close + 1 - position_);
+      property(c == 'P');
     } else if (std::isalnum(static_cast<unsigned char>(c)) &&
                std::string_view("dDnrtfxAz").find(c) == std::string_view::npos) {
       refuse(fmt::format("escape \"\\{}\"", c));
     } else {
       copy(2);
     }
+  }
+
+  /// \p{L} with the characters that PCRE2's Unicode does not have yet.
+  void property(bool negated) {
+    const auto close = pattern_.find('}', position_);
+    if (close == std::string_view::npos || pattern_.substr(position_ + 2, 1) != "{")
+      refuse("a property without braces");
+    std::string_view name = pattern_.substr(position_ + 3, close - position_ - 3);
+    if (name.starts_with('^')) {
+      name.remove_prefix(1);
+      negated = !negated;
+    }
+    const std::string members = fmt::format("\\p{{{}}}{}", name, newer(name));
+    if (in_class_ && negated && !newer(name).empty())
+      refuse("a negated property inside a character class");
+    if (in_class_) {
+      out_ += negated ? fmt::format("\\P{{{}}}", name) : members;
+    } else {
+      out_ += fmt::format("[{}{}]", negated ? "^" : "", members);
+    }
+    position_ = close + 1;
+  }
+
+  static std::string newer(std::string_view name) {
+    std::string out;
+    for (const Range& range : newer_ranges(name))
+      out += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", static_cast<unsigned>(range.first),
+                         static_cast<unsigned>(range.last));
+    return out;
   }
 
   void unicode_escape() {

@@ -60,8 +60,8 @@ class SentencePieceModel : public TokenModel {
     const auto id = vocabulary_->find(text);
     if (!id || static_cast<std::size_t>(*id) >= types_.size()) return std::nullopt;
     const TokenType type = types_[static_cast<std::size_t>(*id)];
-    const bool is_text = type == TokenType::kNormal || type == TokenType::kUserDefined ||
-                         type == TokenType::kUnused;
+    const bool is_text =
+        type == TokenType::kNormal || type == TokenType::kUserDefined || type == TokenType::kUnused;
     return is_text ? id : std::nullopt;
   }
 

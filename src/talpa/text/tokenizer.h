@@ -62,9 +62,9 @@ class DecodeStream {
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   bool skip_special_;
-  std::vector<TokenId> window_;   ///< the last ids: context, then what is not told yet
-  std::string told_;              ///< text of the context
-  std::size_t told_tokens_ = 0;   ///< length of the context
+  std::vector<TokenId> window_;  ///< the last ids: context, then what is not told yet
+  std::string told_;             ///< text of the context
+  std::size_t told_tokens_ = 0;  ///< length of the context
 };
 
 /// Bytes of text that arrive in pieces, handed on only up to the last whole UTF-8 character.

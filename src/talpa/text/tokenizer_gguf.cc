@@ -15,8 +15,7 @@ namespace {
 
 constexpr std::string_view kLlama3Start =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|)";
-constexpr std::string_view kLlama3End =
-    R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kLlama3End = R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 Json isolate(const std::string& pattern) {
   return {{"type", "Split"},
@@ -42,8 +41,8 @@ PreTokenization gpt2_with_digits() {
 }
 
 PreTokenization llama3_like(const std::string& numbers) {
-  return {{isolate(std::string(kLlama3Start) + numbers + std::string(kLlama3End)),
-           byte_level(false)}};
+  return {
+      {isolate(std::string(kLlama3Start) + numbers + std::string(kLlama3End)), byte_level(false)}};
 }
 
 /// llama.cpp's rules for files that name none.
@@ -79,8 +78,7 @@ PreTokenization pre_tokenization(const std::string& name, const std::string& sou
 /// Reads `tokenizer.ggml.*` with checks.
 class GgufTokenizerReader {
  public:
-  explicit GgufTokenizerReader(const GgufFile& file)
-      : file_(file), source_(file.path().string()) {
+  explicit GgufTokenizerReader(const GgufFile& file) : file_(file), source_(file.path().string()) {
     read_tokens();
     read_types();
   }
@@ -127,8 +125,8 @@ class GgufTokenizerReader {
     if (!value && absent && *absent < vocabulary_->size()) return *absent;
     if (!value) fail_key(key, "missing, but needed");
     if (!value->is_number_integer() || *value < 0 || *value >= vocabulary_->size())
-      fail_key(key, fmt::format("{} is no id of the {} tokens", value->dump(),
-                                vocabulary_->size()));
+      fail_key(key,
+               fmt::format("{} is no id of the {} tokens", value->dump(), vocabulary_->size()));
     return value->get<TokenId>();
   }
 
@@ -193,12 +191,12 @@ class GgufTokenizerReader {
     text::BpeOptions options;
     options.ignore_merges = rules.ignore_merges;
     PipelineParts parts;
-    parts.model = {vocabulary_, std::make_unique<text::BpeModel>(vocabulary_, merges(), options,
-                                                                 source_)};
+    parts.model = {vocabulary_,
+                   std::make_unique<text::BpeModel>(vocabulary_, merges(), options, source_)};
     parts.added_tokens = added_tokens();
     if (rules.nfc) parts.normalizer = text::make_normalizer({{"type", "NFC"}}, source_);
-    parts.pre_tokenizer = text::make_pre_tokenizer(
-        {{"type", "Sequence"}, {"pretokenizers", rules.steps}}, source_);
+    parts.pre_tokenizer =
+        text::make_pre_tokenizer({{"type", "Sequence"}, {"pretokenizers", rules.steps}}, source_);
     parts.decoder = text::make_decoder({{"type", "ByteLevel"}}, source_);
     parts.frame = frame(rules.add_bos, {}, {});
     return parts;
@@ -210,7 +208,8 @@ class GgufTokenizerReader {
       fail_key("scores", fmt::format("{} scores of {} tokens", list.size(), types_.size()));
     std::vector<float> scores;
     for (const Json& score : list) {
-      if (!score.is_number()) fail_key("scores", fmt::format("entry {} is no number", scores.size()));
+      if (!score.is_number())
+        fail_key("scores", fmt::format("entry {} is no number", scores.size()));
       scores.push_back(score.get<float>());
     }
     return scores;
@@ -219,8 +218,8 @@ class GgufTokenizerReader {
   PipelineParts sentencepiece() const {
     const bool prefix = boolean("add_space_prefix", true);
     const Json mark = {{"String", "\u2581"}}, space = {{"String", " "}};
-    Json normalizers = Json::array(
-        {{{"type", "Replace"}, {"pattern", space}, {"content", "\u2581"}}});
+    Json normalizers =
+        Json::array({{{"type", "Replace"}, {"pattern", space}, {"content", "\u2581"}}});
     Json decoders = Json::array({{{"type", "Replace"}, {"pattern", mark}, {"content", " "}},
                                  {{"type", "ByteFallback"}},
                                  {{"type", "Fuse"}}});

@@ -43,8 +43,7 @@ std::vector<AddedToken> read_added_tokens(Component& root, Vocabulary& vocabular
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> Tokenizer::from_json(const Json& json,
-                                                      const std::string& source) {
+std::shared_ptr<const Tokenizer> Tokenizer::from_json(const Json& json, const std::string& source) {
   Component root(json, source);
   // Truncation and padding belong to whoever makes batches.
   for (const char* key : {"version", "truncation", "padding"}) root.ignore(key);

@@ -1,8 +1,10 @@
 #include "talpa/text/unicode.h"
 
-#include <utf8proc.h>
+#include <algorithm>
+#include <iterator>
 
 #include "talpa/text/regex.h"
+#include "talpa/text/unicode_tables.h"
 
 namespace talpa::text {
 
@@ -89,8 +91,10 @@ std::string valid_utf8(std::string_view text) {
 }
 
 namespace {
-utf8proc_category_t category(char32_t code) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(code));
+bool contains(std::span<const Range> ranges, char32_t code) {
+  const auto behind = std::upper_bound(ranges.begin(), ranges.end(), code,
+                                       [](char32_t c, const Range& r) { return c < r.first; });
+  return behind != ranges.begin() && code <= std::prev(behind)->last;
 }
 }  // namespace
 
@@ -102,29 +106,16 @@ bool is_white_space(char32_t code) {
 
 bool is_numeric(char32_t code) {
   if (code < 0x80) return code >= '0' && code <= '9';
-  const auto c = category(code);
-  return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
+  return contains(ranges_of_numeric(), code);
 }
 
-bool is_punctuation(char32_t code) {
-  if (code < 0x80)
-    return (code >= 33 && code <= 47) || (code >= 58 && code <= 64) ||
-           (code >= 91 && code <= 96) || (code >= 123 && code <= 126);
-  const auto c = category(code);
-  return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
-}
+bool is_punctuation(char32_t code) { return contains(ranges_of_punctuation(), code); }
 
-bool is_other(char32_t code) {
-  const auto c = category(code);
-  return c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_CC;
-}
+bool is_other(char32_t code) { return contains(ranges_of_other(), code); }
 
-bool is_nonspacing_mark(char32_t code) { return category(code) == UTF8PROC_CATEGORY_MN; }
+bool is_nonspacing_mark(char32_t code) { return contains(ranges_of_nonspacing_mark(), code); }
 
-bool is_mark(char32_t code) {
-  const auto c = category(code);
-  return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;
-}
+bool is_mark(char32_t code) { return contains(ranges_of_mark(), code); }
 
 bool is_word(char32_t code) {
   if (code < 0x80)

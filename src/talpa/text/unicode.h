@@ -42,9 +42,10 @@ bool is_valid_utf8(std::string_view text);
 bool is_white_space(char32_t code);
 /// General categories Nd, Nl, No.
 bool is_numeric(char32_t code);
-/// ASCII punctuation and symbols, and general categories P*.
+/// ASCII punctuation and symbols, and general categories P*. This and the next three are as in
+/// Hugging Face's tokenizers, whose tables are older than Unicode 14.
 bool is_punctuation(char32_t code);
-/// General categories C* (unassigned ones included).
+/// General categories Cc, Cf, Co.
 bool is_other(char32_t code);
 /// General category Mn.
 bool is_nonspacing_mark(char32_t code);

@@ -21,9 +21,7 @@ class Vocabulary {
   /// Throws kFormat naming `where` if the id is out of bounds or taken by another token.
   void add(std::string token, std::int64_t id, const std::string& where);
   /// Adds a token that gets the next id.
-  void append(std::string token, const std::string& where) {
-    add(std::move(token), size(), where);
-  }
+  void append(std::string token, const std::string& where) { add(std::move(token), size(), where); }
 
   /// Largest id plus one.
   int size() const { return static_cast<int>(tokens_.size()); }

@@ -71,6 +71,10 @@ ModelParts make_word_piece(Component& c) {
   options.unk_token = c.string("unk_token", "[UNK]");
   options.continuing_subword_prefix = c.string("continuing_subword_prefix", "##");
   options.max_input_chars_per_word = c.integer("max_input_chars_per_word", 100);
+  // The search takes the square of this.
+  if (options.max_input_chars_per_word > 10'000)
+    fail(ErrorCode::kUnsupported, "{}: max_input_chars_per_word {} exceeds 10000", c.where(),
+         options.max_input_chars_per_word);
   ModelParts parts;
   parts.vocabulary = read_vocabulary(c, "vocab");
   parts.model = std::make_unique<WordPieceModel>(parts.vocabulary, options, c.where());

@@ -5,9 +5,9 @@
 namespace talpa {
 namespace {
 
-constexpr std::array<const FamilyAdapter*, 6> kAdapters = {
-    &kLlamaAdapter, &kMixtralAdapter, &kQwen2MoeAdapter,
-    &kQwen3MoeAdapter, &kOlmoeAdapter, &kTalpaAdapter};
+constexpr std::array<const FamilyAdapter*, 6> kAdapters = {&kLlamaAdapter,    &kMixtralAdapter,
+                                                           &kQwen2MoeAdapter, &kQwen3MoeAdapter,
+                                                           &kOlmoeAdapter,    &kTalpaAdapter};
 
 }  // namespace
 

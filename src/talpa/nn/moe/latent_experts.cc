@@ -21,9 +21,12 @@ std::string latent_name(const std::string& matrix, const LatentConfig& config) {
 
 at::Tensor activate(const at::Tensor& bases, BasisActivation activation) {
   switch (activation) {
-    case BasisActivation::kNone: return bases;
-    case BasisActivation::kSilu: return at::silu(bases);
-    case BasisActivation::kTanh: return at::tanh(bases);
+    case BasisActivation::kNone:
+      return bases;
+    case BasisActivation::kSilu:
+      return at::silu(bases);
+    case BasisActivation::kTanh:
+      return at::tanh(bases);
   }
   return bases;
 }
@@ -53,8 +56,9 @@ class LatentForward {
   LatentForward(const Routing& routing, const Scope& parameters, const LatentConfig& config)
       : routing_(routing), parameters_(parameters), config_(config) {
     const int num_experts = routing.plan.num_experts;
-    const int group_size = config.mixed ? 1 : config.group_size > 0 ? config.group_size
-                                                                    : num_experts;
+    const int group_size = config.mixed            ? 1
+                           : config.group_size > 0 ? config.group_size
+                                                   : num_experts;
     const GroupPlan groups = group_rows(routing.plan, group_size);
     group_offsets_.assign(groups.offsets.begin(), groups.offsets.end());
     rows_of_groups_ = RowMap(groups.row, routing.plan.num_rows);

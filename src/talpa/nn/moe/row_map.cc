@@ -24,20 +24,19 @@ at::Tensor sum_on_cpu(const at::Tensor& y_SW, const at::Tensor& inverse, const a
   at::Tensor result = at::empty({num_sources, width}, y_SW.options());
   const auto* order = inverse.const_data_ptr<std::int64_t>();
   const auto* end = ends.const_data_ptr<std::int64_t>();
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kBFloat16, at::kHalf, y_SW.scalar_type(), "sum_rows", [&] {
-        const auto* source = y_SW.const_data_ptr<scalar_t>();
-        auto* target = result.data_ptr<scalar_t>();
-        for (std::int64_t t = 0; t < num_sources; ++t, target += width) {
-          if (end[t] == end[t + 1]) {
-            std::fill_n(target, width, scalar_t(0));
-            continue;
-          }
-          std::copy_n(source + order[end[t]] * width, width, target);
-          for (std::int64_t i = end[t] + 1; i < end[t + 1]; ++i)
-            sum_into(target, source + order[i] * width, width);
-        }
-      });
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, y_SW.scalar_type(), "sum_rows", [&] {
+    const auto* source = y_SW.const_data_ptr<scalar_t>();
+    auto* target = result.data_ptr<scalar_t>();
+    for (std::int64_t t = 0; t < num_sources; ++t, target += width) {
+      if (end[t] == end[t + 1]) {
+        std::fill_n(target, width, scalar_t(0));
+        continue;
+      }
+      std::copy_n(source + order[end[t]] * width, width, target);
+      for (std::int64_t i = end[t] + 1; i < end[t + 1]; ++i)
+        sum_into(target, source + order[i] * width, width);
+    }
+  });
   return result;
 }
 
@@ -89,8 +88,7 @@ struct SumRows : torch::autograd::Function<SumRows> {
 
 }  // namespace
 
-RowMap::RowMap(std::span<const std::int32_t> index_S, std::int64_t sources)
-    : num_sources(sources) {
+RowMap::RowMap(std::span<const std::int32_t> index_S, std::int64_t sources) : num_sources(sources) {
   const auto num_targets = static_cast<std::int64_t>(index_S.size());
   index = at::empty({num_targets}, at::kLong);
   inverse = at::empty({num_targets}, at::kLong);

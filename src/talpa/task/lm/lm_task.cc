@@ -35,8 +35,11 @@ fs::path tokenizer_json(const LmRecipe& recipe) {
   return fs::path(recipe.data.tokenizer) / "tokenizer.json";
 }
 
-at::Tensor next_token_loss(const at::Tensor& logits_BTV, const at::Tensor& targets_BT) {
-  return torch::nn::functional::cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten());
+/// Forward over all ids of the windows but the last, scored against all but the first.
+nn::ForwardResult score(const nn::Decoder& decoder, const at::Tensor& ids_BT) {
+  const std::int64_t length = ids_BT.size(1) - 1;
+  return decoder.forward(ids_BT.narrow(1, 0, length),
+                         {.record_routing = true, .targets_BT = ids_BT.narrow(1, 1, length)});
 }
 
 }  // namespace
@@ -78,8 +81,8 @@ train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
   for (std::int64_t i = 0; i < size; ++i) starts.push_back(order_.start(first + i));
   const at::Tensor ids_BT = batch(train_, starts);
   const std::int64_t length = recipe_.data.sequence_length;
-  auto out = decoder_.forward(ids_BT.narrow(1, 0, length), {.record_routing = true});
-  const at::Tensor lm_loss = next_token_loss(out.logits_BTV, ids_BT.narrow(1, 1, length));
+  auto out = score(decoder_, ids_BT);
+  const at::Tensor& lm_loss = out.cross_entropy;
 
   train::LossResult result;
   result.loss = lm_loss;
@@ -110,9 +113,8 @@ std::map<std::string, double> LmTask::evaluate() {
     for (std::int64_t i = first; i < std::min<std::int64_t>(wanted, first + recipe_.data.batch_size); ++i)
       starts.push_back(i * windows / wanted * length);
     const at::Tensor ids_BT = batch(valid_, starts);
-    const auto out = decoder_.forward(ids_BT.narrow(1, 0, length), {.record_routing = true});
-    const at::Tensor loss = next_token_loss(out.logits_BTV, ids_BT.narrow(1, 1, length));
-    sum += loss.item<double>() * static_cast<double>(starts.size());
+    const auto out = score(decoder_, ids_BT);
+    sum += out.cross_entropy.item<double>() * static_cast<double>(starts.size());
     for (const auto& record : out.routing) {
       auto& rows = load[record.layer];
       rows.resize(record.rows_per_expert.size());

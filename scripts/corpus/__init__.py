@@ -1,0 +1,1 @@
+"""Builds the text corpus of scripts/fetch-data out of Debian packages."""

@@ -1,0 +1,67 @@
+#include "talpa/cli/formatter.h"
+
+#include <fmt/format.h>
+
+#include <sstream>
+
+namespace talpa::cli {
+
+namespace {
+
+constexpr std::size_t kColumns = 100;
+constexpr std::size_t kNames = 30;  ///< width of the left column
+
+std::string row(const std::string& names, const std::string& text) {
+  std::string out = fmt::format("  {:<{}}", names, kNames - 2);
+  if (names.size() + 4 > kNames) out += fmt::format("\n{:{}}", "", kNames);
+  std::size_t column = kNames;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (column > kNames && column + 1 + word.size() > kColumns) {
+      out += fmt::format("\n{:{}}", "", kNames);
+      column = kNames;
+    }
+    if (column > kNames) out += ' ', ++column;
+    out += word;
+    column += word.size();
+  }
+  return out + "\n";
+}
+
+std::string squeeze_blank_lines(std::string text) {
+  for (std::size_t at; (at = text.find("\n\n\n")) != std::string::npos;) text.erase(at, 1);
+  return text;
+}
+
+}  // namespace
+
+std::string HelpFormatter::make_help(const CLI::App* app, std::string name,
+                                     CLI::AppFormatMode mode) const {
+  if (mode == CLI::AppFormatMode::Sub) return make_expanded(app);
+  std::string out = make_usage(app, std::move(name)) + "\n" + app->get_description() + "\n";
+  out += make_positionals(app) + make_subcommands(app, mode) + make_groups(app, mode);
+  if (!app->get_footer().empty()) out += "\n" + app->get_footer() + "\n";
+  return squeeze_blank_lines(out);
+}
+
+std::string HelpFormatter::make_subcommand(const CLI::App* sub) const {
+  return row(sub->get_display_name(), sub->get_description());
+}
+
+std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positional) const {
+  return row(make_option_name(option, is_positional) + make_option_opts(option),
+             make_option_desc(option));
+}
+
+std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {
+  if (!option->get_option_text().empty()) return " " + option->get_option_text();
+  if (option->get_type_size() == 0) return {};
+  std::string out;
+  if (!option->get_positional() && !option->get_type_name().empty())
+    out += " " + get_label(option->get_type_name());
+  const std::string shown = option->get_default_str();
+  if (!shown.empty() && shown != "\"\"" && shown != "[]") out += "=" + shown;
+  return out;
+}
+
+}  // namespace talpa::cli

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <atomic>
+
+namespace talpa::cli {
+
+/// Catches Ctrl-C and SIGTERM from here on: the first sets the flag, so that the command can stop
+/// and save what there is; a second one ends the process as if nothing had caught it.
+const std::atomic<bool>& catch_interrupts();
+
+/// Throws kInterrupted with `message` if the flag is set.
+void stop_if_interrupted(const char* message);
+
+}  // namespace talpa::cli

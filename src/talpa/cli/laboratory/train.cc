@@ -1,0 +1,97 @@
+#include "talpa/base/cpu.h"
+#include "talpa/base/file.h"
+#include "talpa/base/log.h"
+#include "talpa/cli/config_options.h"
+#include "talpa/cli/interrupt.h"
+#include "talpa/cli/laboratory/commands.h"
+#include "talpa/model/accounting.h"
+#include "talpa/task/lm/lm_task.h"
+#include "talpa/train/environment.h"
+
+namespace talpa::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct TrainOptions : CommonOptions, ConfigOptions {
+  std::string output;
+  bool resume = false;
+  bool force = false;
+};
+
+fs::path run_folder(const TrainOptions& options, const lm::LmRecipe& recipe) {
+  return options.output.empty() ? fs::path("runs") / recipe.name : fs::path(options.output);
+}
+
+/// A folder with an earlier run is gone on with or given up only when asked.
+void prepare_folder(const fs::path& folder, const TrainOptions& options) {
+  if (fs::exists(folder / "config.json") && !options.resume) {
+    if (!options.force)
+      fail(ErrorCode::kUsage, "{} holds a run already; --resume goes on, --force starts anew",
+           folder.string());
+    fs::remove_all(folder);
+  }
+  fs::create_directories(folder);
+}
+
+/// A resumed run must do the same work; how long, how often and where it saves may change.
+void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
+  const fs::path path = folder / "config.json";
+  if (!fs::exists(path)) return;
+  const auto old = config_from<lm::LmRecipe>(read_json(path));
+  if (old.model == recipe.model && old.data == recipe.data && old.seed == recipe.seed &&
+      old.trainer.micro_batches == recipe.trainer.micro_batches)
+    return;
+  fail(ErrorCode::kConfig, "{} has another model, data or seed than the recipe; use another folder",
+       path.string());
+}
+
+void describe(const lm::LmRecipe& recipe) {
+  const Account account = account_of(recipe.model);
+  const double tokens = static_cast<double>(recipe.trainer.steps) * recipe.trainer.micro_batches *
+                        recipe.data.batch_size * recipe.data.sequence_length;
+  log::info("{}: {:.2f} M parameters ({:.2f} M active), {:.1f} M tokens, {:.1f} a parameter",
+            recipe.name, static_cast<double>(account.total_params) / 1e6,
+            static_cast<double>(account.active_params) / 1e6, tokens / 1e6,
+            tokens / static_cast<double>(account.total_params));
+}
+
+void run(const TrainOptions& options) {
+  auto recipe = configured<lm::LmRecipe>(options);
+  if (options.threads > 0) recipe.trainer.threads = options.threads;
+  if (print_configuration(options, recipe)) return;
+  recipe.model.validate("model");
+  recipe.data.validate("data");
+  describe(recipe);
+  if (options.dry_run) return;
+
+  const fs::path folder = run_folder(options, recipe);
+  prepare_folder(folder, options);
+  check_same_work(folder, recipe);
+  write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
+  write_text(folder / "env.json", train::environment().dump(2) + "\n");
+  lm::LmTask task(recipe);
+  const auto metrics = train::run_training(
+      recipe.trainer, task,
+      {.directory = folder, .resume = options.resume, .stop = &catch_interrupts()});
+  log::info("model in {}", (folder / "final").string());
+  if (options.json) print_json({{"run", folder.string()}, {"metrics", metrics}});
+}
+
+}  // namespace
+
+void setup_train(CLI::App& app) {
+  auto options = std::make_shared<TrainOptions>();
+  add_config_options<lm::LmRecipe>(app, *options);
+  app.add_option("-o,--output", options->output, "Run folder (default: runs/NAME)")
+      ->type_name("DIR");
+  app.add_flag("--resume", options->resume, "Go on from the newest checkpoint");
+  app.add_flag("--force", options->force, "Remove an earlier run in the folder");
+  add_threads_option(app, *options);
+  add_json_option(app, *options);
+  add_log_options(app, *options);
+  on_run(app, options, run);
+}
+
+}  // namespace talpa::cli

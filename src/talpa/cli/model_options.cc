@@ -1,0 +1,56 @@
+#include "talpa/cli/model_options.h"
+
+#include <filesystem>
+
+#include "talpa/base/error.h"
+#include "talpa/format/gguf.h"
+
+namespace talpa::cli {
+
+namespace {
+namespace fs = std::filesystem;
+const CLI::IsMember kHeldTypes({"f32", "bf16", "q8_0", "q4_0", "q4_1"});
+}  // namespace
+
+void add_model_argument(CLI::App& app, ModelOptions& options) {
+  app.add_option("MODEL", options.model, "Hugging Face directory or GGUF file")
+      ->type_name("MODEL")
+      ->required();
+}
+
+void add_dtype_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--dtype", options.dtype, "Type to hold weights in (default: as stored)")
+      ->check(kHeldTypes);
+}
+
+std::optional<DType> held_dtype(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  const auto dtype = dtype_named(name);
+  if (!dtype || !kHeldTypes(const_cast<std::string&>(name)).empty())
+    fail(ErrorCode::kUsage, "weights cannot be held as '{}'; one of f32, bf16, q8_0, q4_0, q4_1",
+         name);
+  return dtype;
+}
+
+EngineOptions engine_options(const CommonOptions& common, const ModelOptions& options) {
+  return {.weights = held_dtype(options.dtype), .threads = common.threads};
+}
+
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path) {
+  if (!fs::exists(path)) fail(ErrorCode::kNotFound, "{} does not exist", path);
+  if (fs::is_directory(path)) {
+    const fs::path file = fs::path(path) / "tokenizer.json";
+    if (!fs::exists(file)) fail(ErrorCode::kNotFound, "{} has no tokenizer.json", path);
+    return Tokenizer::from_file(file);
+  }
+  if (is_gguf(path)) return Tokenizer::from_gguf(*GgufFile::open(path));
+  return Tokenizer::from_file(path);
+}
+
+const Tokenizer& tokenizer_of(const LoadedModel& loaded) {
+  if (!loaded.tokenizer)
+    fail(ErrorCode::kNotFound, "{} has no tokenizer.json", loaded.files.path.string());
+  return *loaded.tokenizer;
+}
+
+}  // namespace talpa::cli

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "talpa/cli/options.h"
+#include "talpa/engine/model.h"
+
+namespace talpa::cli {
+
+/// MODEL and how to hold it.
+struct ModelOptions {
+  std::string model;
+  std::string dtype;  ///< empty = as stored
+};
+
+/// MODEL, a positional that is required.
+void add_model_argument(CLI::App& app, ModelOptions& options);
+/// --dtype.
+void add_dtype_option(CLI::App& app, ModelOptions& options);
+
+/// Type that `name` asks matrices to be held in; nullopt for "". Throws kUsage for a type that
+/// weights cannot be held in.
+std::optional<DType> held_dtype(const std::string& name);
+EngineOptions engine_options(const CommonOptions& common, const ModelOptions& options);
+
+/// Tokenizer of a model directory, a GGUF or a tokenizer.json, without opening the weights.
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path);
+/// The tokenizer of a loaded model; throws kNotFound when it has none.
+const Tokenizer& tokenizer_of(const LoadedModel& loaded);
+
+}  // namespace talpa::cli

@@ -1,0 +1,60 @@
+#include "talpa/cli/options.h"
+
+#include <array>
+#include <cstdio>
+
+#include "talpa/base/error.h"
+#include "talpa/base/file.h"
+#include "talpa/base/log.h"
+
+namespace talpa::cli {
+
+namespace {
+constexpr const char* kGroup = "Common";
+constexpr int kMaxThreads = 1024;
+}  // namespace
+
+void add_log_options(CLI::App& app, CommonOptions& options) {
+  CLI::Option* verbose = app.add_flag("-v,--verbose", options.verbose, "Say more on stderr");
+  verbose->group(kGroup);
+  app.add_flag("-q,--quiet", options.quiet, "Say errors only")->group(kGroup)->excludes(verbose);
+}
+
+void add_json_option(CLI::App& app, CommonOptions& options) {
+  app.add_flag("--json", options.json, "Print the report as JSON")->group(kGroup);
+}
+
+void add_threads_option(CLI::App& app, CommonOptions& options) {
+  app.add_option("--threads", options.threads, "Threads to use, 0 = every available core")
+      ->check(CLI::Range(0, kMaxThreads))
+      ->type_name("N")
+      ->group(kGroup);
+}
+
+void start_log(const CommonOptions& options) {
+  talpa::start_log(options.quiet ? -1 : options.verbose ? 1 : 0);
+}
+
+void print_data(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    fail(ErrorCode::kIo, "cannot write to standard output");
+}
+
+void print_json(const Json& json) {
+  print_data(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::string read_input(const std::string& path, std::size_t max_bytes) {
+  if (path != "-") return read_text(path, max_bytes);
+  std::string text;
+  std::array<char, 65536> buffer;
+  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), stdin)) {
+    text.append(buffer.data(), n);
+    if (text.size() > max_bytes)
+      fail(ErrorCode::kFormat, "standard input is longer than {} bytes", max_bytes);
+  }
+  if (std::ferror(stdin) != 0) fail(ErrorCode::kIo, "cannot read standard input");
+  return text;
+}
+
+}  // namespace talpa::cli

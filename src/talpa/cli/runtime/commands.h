@@ -1,0 +1,16 @@
+#pragma once
+
+#include "talpa/cli/commands.h"
+
+namespace talpa::cli {
+
+void setup_compare(CLI::App& app);
+void setup_completion(CLI::App& app);
+void setup_doctor(CLI::App& app);
+void setup_eval(CLI::App& app);
+void setup_generate(CLI::App& app);
+void setup_inspect(CLI::App& app);
+void setup_tokenize(CLI::App& app);
+void setup_tokenizer(CLI::App& app);
+
+}  // namespace talpa::cli

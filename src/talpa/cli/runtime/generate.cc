@@ -1,0 +1,140 @@
+#include "talpa/engine/generate.h"
+
+#include <cstdio>
+
+#include "talpa/base/error.h"
+#include "talpa/base/log.h"
+#include "talpa/cli/interrupt.h"
+#include "talpa/cli/model_options.h"
+#include "talpa/cli/runtime/commands.h"
+
+namespace talpa::cli {
+
+namespace {
+
+struct GenerateCommandOptions : CommonOptions, ModelOptions {
+  std::string prompt;
+  std::string file;
+  bool chatml = false;
+  bool echo = false;
+  GenerateOptions generate;
+};
+
+void require_special(const Tokenizer& tokenizer, std::string_view name) {
+  const auto id = tokenizer.id_of(name);
+  if (!id || !tokenizer.is_special(*id))
+    fail(ErrorCode::kUnsupported, "--chatml: the tokenizer has no special token {}", name);
+}
+
+void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) {
+  ids.insert(ids.end(), more.begin(), more.end());
+}
+
+/// One user message in ChatML. What the user wrote is never read as special tokens.
+std::vector<TokenId> chatml_prompt(const Tokenizer& tokenizer, const std::string& text) {
+  require_special(tokenizer, "<|im_start|>");
+  require_special(tokenizer, "<|im_end|>");
+  std::vector<TokenId> ids = tokenizer.encode("<|im_start|>user\n", true, true);
+  append(ids, tokenizer.encode(text, false, false));
+  append(ids, tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n", false, true));
+  return ids;
+}
+
+std::string prompt_of(const GenerateCommandOptions& options) {
+  if (!options.file.empty()) return read_input(options.file);
+  return options.prompt == "-" ? read_input("-") : options.prompt;
+}
+
+const char* reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "?";
+}
+
+double rate(std::size_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
+Json report(const std::string& prompt, std::size_t prompt_tokens, const Generation& result) {
+  return {{"prompt", prompt},
+          {"text", result.text},
+          {"tokens", result.tokens},
+          {"finish_reason", reason_name(result.finish)},
+          {"prompt_tokens", prompt_tokens},
+          {"generated_tokens", result.tokens.size()},
+          {"prompt_seconds", result.prompt_seconds},
+          {"decode_seconds", result.decode_seconds}};
+}
+
+void run(const GenerateCommandOptions& options) {
+  const std::string prompt = prompt_of(options);
+  GenerateOptions generation = options.generate;
+  generation.sampler.validate("sampler");
+  const LoadedModel loaded = load_model(options.model, engine_options(options, options));
+  const Tokenizer& tokenizer = tokenizer_of(loaded);
+  const std::vector<TokenId> ids =
+      options.chatml ? chatml_prompt(tokenizer, prompt) : tokenizer.encode(prompt);
+  if (ids.empty())
+    fail(ErrorCode::kUsage, "the prompt is empty and the tokenizer adds no beginning token");
+  generation.cancelled = &catch_interrupts();
+  if (options.echo && !options.json) print_data(prompt);
+  const Generation result = generate(loaded, ids, generation, [&](std::string_view text) {
+    if (!options.json) print_data(text);
+  });
+  if (options.json)
+    print_json(report(prompt, ids.size(), result));
+  else
+    print_data("\n");
+  log::info("prompt {} tokens, {:.1f} tok/s; generated {} tokens, {:.1f} tok/s ({})", ids.size(),
+            rate(ids.size(), result.prompt_seconds), result.tokens.size(),
+            rate(result.tokens.size(), result.decode_seconds), reason_name(result.finish));
+  stop_if_interrupted("interrupted");
+}
+
+void add_sampling_options(CLI::App& app, SamplerOptions& sampler) {
+  constexpr const char* kGroup = "Sampling";
+  app.add_option("--temp", sampler.temperature, "Temperature, 0 = greedy")->group(kGroup);
+  app.add_option("--top-k", sampler.top_k, "Keep the K best, 0 = off")->group(kGroup);
+  app.add_option("--top-p", sampler.top_p, "Keep the best that hold this mass, 1 = off")
+      ->group(kGroup);
+  app.add_option("--min-p", sampler.min_p, "Drop below this share of the best, 0 = off")
+      ->group(kGroup);
+  app.add_option("--repeat-penalty", sampler.repeat_penalty, "Penalty on recent tokens, 1 = off")
+      ->group(kGroup);
+  app.add_option("--repeat-last", sampler.repeat_last, "Tokens the penalty looks back on")
+      ->group(kGroup);
+  app.add_option("-s,--seed", sampler.seed, "Same seed, same text")->group(kGroup);
+}
+
+}  // namespace
+
+void setup_generate(CLI::App& app) {
+  auto options = std::make_shared<GenerateCommandOptions>();
+  add_model_argument(app, *options);
+  auto* prompt = app.add_option("-p,--prompt", options->prompt, "Prompt, - = standard input");
+  app.add_option("-f,--file", options->file, "Read the prompt from FILE")
+      ->type_name("FILE")
+      ->excludes(prompt);
+  app.add_option("-n,--max-tokens", options->generate.max_tokens, "Tokens to generate at most")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  app.add_option("--stop", options->generate.stop, "End before this text; may be repeated")
+      ->allow_extra_args(false);
+  app.add_flag("--ignore-eos", options->generate.ignore_eos, "Go on after an end-of-text token");
+  app.add_flag("--chatml", options->chatml, "Send the prompt as a user's message in ChatML");
+  app.add_flag("--echo", options->echo, "Print the prompt first");
+  add_sampling_options(app, options->generate.sampler);
+  add_dtype_option(app, *options);
+  add_threads_option(app, *options);
+  add_json_option(app, *options);
+  add_log_options(app, *options);
+  on_run(app, options, run);
+}
+
+}  // namespace talpa::cli

@@ -1,0 +1,32 @@
+#include "talpa/base/error.h"
+#include "talpa/engine/model.h"
+#include "talpa/format/gguf.h"
+
+namespace talpa {
+
+namespace {
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
+  if (const auto* gguf = dynamic_cast<const GgufFile*>(files.store.get())) {
+    const Json* model = gguf->find_metadata("tokenizer.ggml.model");
+    const bool none = model == nullptr || *model == "none" || *model == "no_vocab";
+    return none ? nullptr : Tokenizer::from_gguf(*gguf);
+  }
+  const auto path = files.path / "tokenizer.json";
+  return std::filesystem::exists(path) ? Tokenizer::from_file(path) : nullptr;
+}
+
+}  // namespace
+
+LoadedModel load_model(const std::filesystem::path& path, const EngineOptions& options) {
+  LoadedModel loaded;
+  loaded.files = open_model(path);
+  loaded.tokenizer = tokenizer_of(loaded.files);
+  if (loaded.tokenizer && loaded.tokenizer->vocab_size() > loaded.files.config.vocab_size)
+    fail(ErrorCode::kFormat, "{}: the tokenizer has {} tokens, the model only {}", path.string(),
+         loaded.tokenizer->vocab_size(), loaded.files.config.vocab_size);
+  loaded.model = Model::load(loaded.files, options);
+  return loaded;
+}
+
+}  // namespace talpa

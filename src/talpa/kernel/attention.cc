@@ -1,0 +1,183 @@
+#include "talpa/kernel/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "talpa/kernel/implementation.h"
+
+namespace talpa {
+
+namespace {
+
+using kernel::kPanelRows;
+
+/// Rows (tokens x query heads of a group) that share one pass over keys and values.
+constexpr int kRowTile = 48;
+
+int padded_dim(const AttentionShape& shape) {
+  return (shape.head_dim + kPanelRows - 1) / kPanelRows * kPanelRows;
+}
+
+std::int64_t key_floats(const AttentionShape& shape) {
+  return static_cast<std::int64_t>(kKvChunk) * shape.head_dim;
+}
+std::int64_t value_floats(const AttentionShape& shape) {
+  return static_cast<std::int64_t>(kKvChunk) * padded_dim(shape);
+}
+std::int64_t head_floats(const AttentionShape& shape) {
+  return key_floats(shape) + value_floats(shape);
+}
+
+/// A few tokens of one sequence and one key-value head.
+class HeadTile {
+ public:
+  HeadTile(const AttentionShape& shape, const AttentionTask& task, int kv_head, int first_token,
+           int num_tokens)
+      : shape_(shape),
+        task_(task),
+        kv_head_(kv_head),
+        first_token_(first_token),
+        rows_(num_tokens * shape.group()),
+        dim_(padded_dim(shape)) {
+    scores_.resize(static_cast<std::size_t>(rows_) * kKvChunk);
+    sums_.assign(static_cast<std::size_t>(rows_), 0.0f);
+    largest_.assign(static_cast<std::size_t>(rows_), -std::numeric_limits<float>::infinity());
+    values_ = Buffer<float>(static_cast<std::size_t>(rows_ * dim_));
+    std::fill_n(values_.data(), rows_ * dim_, 0.0f);
+    row_index_.resize(static_cast<std::size_t>(rows_));
+    for (int r = 0; r < rows_; ++r)
+      row_index_[r] = token_of(r) * shape.num_heads + kv_head * shape.group() + r % shape.group();
+  }
+
+  void run() {
+    const int last = position_of(rows_ - 1);
+    for (int chunk = 0; chunk * kKvChunk <= last; ++chunk) {
+      const int count = std::min(kKvChunk, last + 1 - chunk * kKvChunk);
+      const float* head = task_.chunks[chunk].data() + kv_head_ * head_floats(shape_);
+      score(head, count);
+      for (int r = 0; r < rows_; ++r) soften(r, chunk * kKvChunk, count);
+      add_values(head + key_floats(shape_), count);
+    }
+    const std::int64_t h = shape_.head_dim;
+    for (int r = 0; r < rows_; ++r) {
+      float* y = task_.y + row_index_[r] * h;
+      const float* values = values_.data() + r * dim_;
+      for (std::int64_t i = 0; i < h; ++i) y[i] = values[i] / sums_[r];
+    }
+  }
+
+ private:
+  int token_of(int r) const { return first_token_ + r / shape_.group(); }
+  int position_of(int r) const { return task_.first_position + token_of(r); }
+
+  void score(const float* keys, int count) {
+    kernel::PanelTask t;
+    t.x = task_.q;
+    t.x_stride = shape_.head_dim;
+    t.row_index = row_index_.data();
+    t.rows = rows_;
+    t.columns = shape_.head_dim;
+    t.panels = reinterpret_cast<const std::byte*>(keys);
+    t.panel_bytes = static_cast<std::int64_t>(sizeof(float)) * kPanelRows * shape_.head_dim;
+    t.num_panels = (count + kPanelRows - 1) / kPanelRows;
+    t.y = scores_.data();
+    t.y_stride = kKvChunk;
+    t.width = static_cast<std::int64_t>(t.num_panels) * kPanelRows;
+    f32_(t);
+  }
+
+  /// Turns a row of scores into exp(score - largest so far) and rescales what was summed.
+  void soften(int r, int first_position, int count) {
+    float* row = scores_.data() + static_cast<std::int64_t>(r) * kKvChunk;
+    const int seen = std::clamp(position_of(r) + 1 - first_position, 0, count);
+    if (seen > 0) {
+      const float scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
+      const float largest = std::max(largest_[r], functions_.max(row, seen) * scale);
+      const float shrink = std::exp(largest_[r] - largest);
+      sums_[r] = sums_[r] * shrink + functions_.exp(row, scale, largest, seen);
+      if (shrink != 1.0f) {
+        float* values = values_.data() + static_cast<std::int64_t>(r) * dim_;
+        for (int i = 0; i < dim_; ++i) values[i] *= shrink;
+      }
+      largest_[r] = largest;
+    }
+    std::fill(row + seen, row + count, 0.0f);
+  }
+
+  void add_values(const float* panels, int count) {
+    kernel::PanelTask t;
+    t.x = scores_.data();
+    t.x_stride = kKvChunk;
+    t.rows = rows_;
+    t.columns = count;
+    t.panels = reinterpret_cast<const std::byte*>(panels);
+    t.panel_bytes = static_cast<std::int64_t>(sizeof(float)) * kPanelRows * kKvChunk;
+    t.num_panels = dim_ / kPanelRows;
+    t.y = values_.data();
+    t.y_stride = dim_;
+    t.width = dim_;
+    t.accumulate = true;
+    f32_(t);
+  }
+
+  const AttentionShape& shape_;
+  const AttentionTask& task_;
+  const kernel::RowFunctions& functions_ = kernel::row_functions();
+  const kernel::PanelFunction f32_ =
+      kernel::matmul_implementation(DType::kF32).function(DType::kF32);
+  int kv_head_, first_token_, rows_, dim_;
+  Buffer<float> scores_, values_;
+  std::vector<float> sums_, largest_;
+  std::vector<std::int32_t> row_index_;
+};
+
+}  // namespace
+
+std::int64_t AttentionShape::chunk_floats() const { return num_kv_heads * head_floats(*this); }
+
+void store_key_value(const AttentionShape& shape, const float* key, const float* value, int index,
+                     float* chunk) {
+  const int h = shape.head_dim;
+  for (int j = 0; j < shape.num_kv_heads; ++j) {
+    float* keys = chunk + j * head_floats(shape);
+    float* panel = keys + static_cast<std::int64_t>(index / kPanelRows) * kPanelRows * h;
+    for (int i = 0; i < h; ++i)
+      panel[i * kPanelRows + index % kPanelRows] = key[static_cast<std::int64_t>(j) * h + i];
+    float* values = keys + key_floats(shape) + static_cast<std::int64_t>(index) * kPanelRows;
+    for (int i = 0; i < h; ++i)
+      values[static_cast<std::int64_t>(i / kPanelRows) * kPanelRows * kKvChunk + i % kPanelRows] =
+          value[static_cast<std::int64_t>(j) * h + i];
+  }
+}
+
+void attention(const AttentionShape& shape, std::span<const AttentionTask> tasks,
+               ThreadPool& pool) {
+  struct Item {
+    const AttentionTask* task;
+    int kv_head, first_token, num_tokens;
+  };
+  std::vector<Item> items;
+  const int tile = std::max(1, kRowTile / shape.group());
+  std::int64_t work = 0;
+  for (const AttentionTask& task : tasks) {
+    work += static_cast<std::int64_t>(task.num_tokens) * (task.first_position + task.num_tokens);
+    for (int j = 0; j < shape.num_kv_heads; ++j)
+      for (int first = 0; first < task.num_tokens; first += tile)
+        items.push_back({&task, j, first, std::min(tile, task.num_tokens - first)});
+  }
+  // The longest rows first, so that the last piece handed out is a short one.
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    return a.task->first_position + a.first_token > b.task->first_position + b.first_token;
+  });
+  constexpr std::int64_t kSmallWork = 16 * 1024;
+  const bool small = work * shape.num_heads * shape.head_dim < kSmallWork;
+  const auto count = static_cast<std::int64_t>(items.size());
+  pool.parallel_for(count, small ? count : 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      HeadTile(shape, *items[i].task, items[i].kv_head, items[i].first_token, items[i].num_tokens)
+          .run();
+  });
+}
+
+}  // namespace talpa

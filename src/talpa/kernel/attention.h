@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "talpa/base/threads.h"
+#include "talpa/kernel/buffer.h"
+
+namespace talpa {
+
+/// Tokens of a chunk of the key-value cache.
+constexpr int kKvChunk = 128;
+
+/// Sizes of one layer's attention: H query heads, J key-value heads of width h; each key-value
+/// head serves H / J query heads.
+struct AttentionShape {
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+
+  int group() const { return num_heads / num_kv_heads; }
+  /// Floats of a chunk of one layer: keys and values of all heads, head_dim padded to 16.
+  std::int64_t chunk_floats() const;
+};
+
+/// Writes the key and value (each [J*h]) of the token at `index` (0..127) of a chunk. Keys lie as
+/// panels of 16 tokens, values as panels of 16 columns, so that both products of attention are
+/// panel products.
+void store_key_value(const AttentionShape& shape, const float* key, const float* value, int index,
+                     float* chunk);
+
+/// Causal attention of one sequence's new tokens over its whole cache, theirs included:
+///   y_T(Hh) = softmax(q k^T / sqrt(h)) v, token i sees positions 0 .. first_position + i.
+struct AttentionTask {
+  const float* q = nullptr;  ///< [T, H*h], rotated
+  float* y = nullptr;        ///< [T, H*h]
+  int num_tokens = 0;
+  int first_position = 0;
+  std::span<const Buffer<float>> chunks;  ///< of this layer
+};
+
+/// Online softmax over chunks at fixed positions: a token's result depends on nothing but its own
+/// sequence, however tokens are batched.
+void attention(const AttentionShape& shape, std::span<const AttentionTask> tasks, ThreadPool& pool);
+
+}  // namespace talpa

@@ -1,0 +1,164 @@
+#include <immintrin.h>
+
+#include "talpa/kernel/panel_task.h"
+
+namespace talpa::kernel {
+namespace {
+
+constexpr int kLanes = 8;
+
+inline float sum_of(__m256 v) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+inline std::int32_t sum_of(__m256i v) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+inline float max_of(__m256 v) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+/// Lanes below n of a vector of 32-bit elements.
+inline __m256i lanes_below(std::int64_t n) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
+}
+
+/// exp by 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2]; error under 2 units of the last
+/// place, 0 below -87.3 and the largest finite power above 88.3.
+inline __m256 exp_of(__m256 x) {
+  const __m256 underflow = _mm256_cmp_ps(x, _mm256_set1_ps(-87.3365f), _CMP_LT_OQ);
+  x = _mm256_min_ps(x, _mm256_set1_ps(88.3762f));
+  x = _mm256_max_ps(x, _mm256_set1_ps(-87.3365f));
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
+                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
+  r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+  __m256 p = _mm256_set1_ps(1.9875691500e-4f);
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.3981999507e-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.3334519073e-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.1665795894e-2f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.6666665459e-1f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.0000001201e-1f));
+  p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1)));
+  const __m256i power =
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+  return _mm256_andnot_ps(underflow, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
+}
+
+void rms_norm(const float* x, const float* weight, float eps, float* y, std::int64_t n) {
+  __m256 squares[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    const __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + i + kLanes);
+    squares[0] = _mm256_fmadd_ps(a, a, squares[0]);
+    squares[1] = _mm256_fmadd_ps(b, b, squares[1]);
+  }
+  for (; i < n; i += kLanes) {
+    const __m256 a = _mm256_maskload_ps(x + i, lanes_below(n - i));
+    squares[0] = _mm256_fmadd_ps(a, a, squares[0]);
+  }
+  const float mean = sum_of(_mm256_add_ps(squares[0], squares[1])) / static_cast<float>(n);
+  const __m256 scale = _mm256_set1_ps(1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
+  for (i = 0; i < n; i += kLanes) {
+    const __m256i mask = lanes_below(n - i);
+    const __m256 normed = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), scale);
+    _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(normed, _mm256_maskload_ps(weight + i, mask)));
+  }
+}
+
+void rotate(float* v, const float* cos, const float* sin, std::int64_t half) {
+  for (std::int64_t i = 0; i < half; i += kLanes) {
+    const __m256i mask = lanes_below(half - i);
+    const __m256 a = _mm256_maskload_ps(v + i, mask), b = _mm256_maskload_ps(v + half + i, mask);
+    const __m256 c = _mm256_maskload_ps(cos + i, mask), s = _mm256_maskload_ps(sin + i, mask);
+    _mm256_maskstore_ps(v + i, mask, _mm256_fnmadd_ps(b, s, _mm256_mul_ps(a, c)));
+    _mm256_maskstore_ps(v + half + i, mask, _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
+  }
+}
+
+void silu_mul(const float* gate, const float* up, float* y, std::int64_t n) {
+  const __m256 one = _mm256_set1_ps(1);
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const __m256i mask = lanes_below(n - i);
+    const __m256 g = _mm256_maskload_ps(gate + i, mask);
+    const __m256 e = exp_of(_mm256_sub_ps(_mm256_setzero_ps(), g));
+    const __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, e));
+    _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(silu, _mm256_maskload_ps(up + i, mask)));
+  }
+}
+
+float max(const float* x, std::int64_t n) {
+  const __m256 lowest = _mm256_set1_ps(-__builtin_inff());
+  __m256 best = lowest;
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const __m256i mask = lanes_below(n - i);
+    const __m256 v = _mm256_maskload_ps(x + i, mask);
+    best = _mm256_max_ps(best, _mm256_blendv_ps(lowest, v, _mm256_castsi256_ps(mask)));
+  }
+  return max_of(best);
+}
+
+float exp(float* x, float scale, float shift, std::int64_t n) {
+  __m256 sum = _mm256_setzero_ps();
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const __m256i mask = lanes_below(n - i);
+    const __m256 v = _mm256_maskload_ps(x + i, mask);
+    const __m256 e = exp_of(_mm256_fmsub_ps(v, _mm256_set1_ps(scale), _mm256_set1_ps(shift)));
+    _mm256_maskstore_ps(x + i, mask, e);
+    sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
+  }
+  return sum_of(sum);
+}
+
+void axpy(float a, const float* x, float* y, std::int64_t n) {
+  const __m256 factor = _mm256_set1_ps(a);
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const __m256i mask = lanes_below(n - i);
+    const __m256 sum =
+        _mm256_fmadd_ps(factor, _mm256_maskload_ps(x + i, mask), _mm256_maskload_ps(y + i, mask));
+    _mm256_maskstore_ps(y + i, mask, sum);
+  }
+}
+
+void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
+              std::int32_t* sum) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  // packs_* work within 128-bit lanes; this puts the groups of four back in order.
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  for (std::int64_t b = 0; b < blocks; ++b, x += kBlock, q += kBlock) {
+    __m256 v[4];
+    __m256 largest = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i) {
+      v[i] = _mm256_loadu_ps(x + i * kLanes);
+      largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, v[i]));
+    }
+    const float d = max_of(largest) / 127.0f;
+    const __m256 inverse = _mm256_set1_ps(d > 0 ? 1.0f / d : 0.0f);
+    __m256i n[4];
+    for (int i = 0; i < 4; ++i) n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+    const __m256i total =
+        _mm256_add_epi32(_mm256_add_epi32(n[0], n[1]), _mm256_add_epi32(n[2], n[3]));
+    const __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm256_permutevar8x32_epi32(bytes, order));
+    scale[b] = d;
+    sum[b] = sum_of(total);
+  }
+}
+
+}  // namespace
+
+const RowFunctions& row_functions_avx2() {
+  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max, exp, axpy, quantise};
+  return functions;
+}
+
+}  // namespace talpa::kernel

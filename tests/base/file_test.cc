@@ -1,0 +1,111 @@
+#include "talpa/base/file.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "scratch.h"
+
+namespace talpa {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Scratch;
+
+std::size_t entries(const fs::path& folder) {
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+TEST(AtomicFile, AppearsOnlyAtCommit) {
+  const Scratch scratch;
+  {
+    AtomicFile file(scratch / "out");
+    file.write("hello ");
+    file.write("world");
+    EXPECT_EQ(file.size(), 11u);
+    EXPECT_FALSE(fs::exists(scratch / "out"));
+    file.commit();
+  }
+  EXPECT_EQ(read_text(scratch / "out"), "hello world");
+  EXPECT_EQ(entries(scratch.path()), 1u);
+}
+
+TEST(AtomicFile, KeepsTheOldFileOnFailure) {
+  const Scratch scratch;
+  write_text(scratch / "out", "old");
+  try {
+    AtomicFile file(scratch / "out");
+    file.write("half of the n");
+    throw std::runtime_error("the disk is on fire");
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_EQ(read_text(scratch / "out"), "old");
+  EXPECT_EQ(entries(scratch.path()), 1u) << "a temporary was left behind";
+}
+
+TEST(AtomicFile, NamesThePathItCannotWrite) {
+  EXPECT_TALPA_ERROR(AtomicFile("/nonexistent/folder/out"), kNotFound, "/nonexistent/folder/out");
+}
+
+TEST(MappedFile, ShowsBytesAndOutlivesTheHandle) {
+  const Scratch scratch;
+  write_text(scratch / "data", std::string("a\0b", 3));
+  auto first = std::make_unique<MappedFile>(scratch / "data");
+  const MappedFile copy = *first;
+  first.reset();
+  ASSERT_EQ(copy.bytes().size(), 3u);
+  EXPECT_EQ(copy.bytes()[2], std::byte{'b'});
+}
+
+TEST(MappedFile, TakesAnEmptyFile) {
+  const Scratch scratch;
+  write_text(scratch / "empty", "");
+  EXPECT_TRUE(MappedFile(scratch / "empty").bytes().empty());
+}
+
+TEST(MappedFile, NamesWhatIsMissing) {
+  const Scratch scratch;
+  EXPECT_TALPA_ERROR(MappedFile(scratch / "none"), kNotFound, "none");
+  EXPECT_TALPA_ERROR(MappedFile(scratch.path()), kIo, scratch.path().string());
+}
+
+TEST(ReadText, IsBounded) {
+  const Scratch scratch;
+  write_text(scratch / "big", std::string(100, 'x'));
+  EXPECT_EQ(read_text(scratch / "big", 100).size(), 100u);
+  EXPECT_TALPA_ERROR(read_text(scratch / "big", 99), kFormat, "big");
+}
+
+TEST(AtomicDirectory, SwapsInAtCommit) {
+  const Scratch scratch;
+  {
+    AtomicDirectory directory(scratch / "model", false);
+    write_text(directory.path() / "a", "1");
+    EXPECT_FALSE(fs::exists(scratch / "model"));
+    directory.commit();
+  }
+  EXPECT_EQ(read_text(scratch / "model" / "a"), "1");
+  EXPECT_EQ(entries(scratch.path()), 1u);
+}
+
+TEST(AtomicDirectory, ReplacesOnlyIfAsked) {
+  const Scratch scratch;
+  fs::create_directory(scratch / "model");
+  write_text(scratch / "model" / "old", "1");
+  EXPECT_TALPA_ERROR(AtomicDirectory(scratch / "model", false), kUsage, "exists already");
+  {
+    AtomicDirectory abandoned(scratch / "model", true);
+    write_text(abandoned.path() / "new", "2");
+  }
+  EXPECT_TRUE(fs::exists(scratch / "model" / "old"));
+  AtomicDirectory directory(scratch / "model", true);
+  write_text(directory.path() / "new", "2");
+  directory.commit();
+  EXPECT_FALSE(fs::exists(scratch / "model" / "old"));
+  EXPECT_EQ(read_text(scratch / "model" / "new"), "2");
+  EXPECT_EQ(entries(scratch.path()), 1u);
+}
+
+}  // namespace
+}  // namespace talpa

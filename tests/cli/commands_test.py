@@ -1,0 +1,224 @@
+"""What the runtime commands print, on a tiny model."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from harness import PROGRAM, make_model, run
+
+
+class WithModel(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        root = Path(cls.folder.name)
+        cls.root, cls.model = root, make_model(root / "tiny")
+        cls.other = make_model(root / "other", seed=1)
+        cls.text = root / "text.txt"
+        cls.text.write_text("It was the best of times, it was the worst of times. " * 20)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def output(self, *arguments, **options):
+        result = run(*arguments, **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def report(self, *arguments, **options):
+        return json.loads(self.output(*arguments, "--json", **options))
+
+
+class Tokenize(WithModel):
+    def test_there_and_back(self):
+        text = "Grüße, 日本 \U0001f600\n"
+        ids = self.output("tokenize", self.model, text, "--ids")
+        self.assertEqual(len(ids.split()), len(text.encode()))
+        self.assertEqual(self.output("tokenize", self.model, ids, "--decode"), text + "\n")
+        self.assertEqual(self.output("tokenize", self.model, "--ids", text=text), ids)
+        report = self.report("tokenize", self.model, text)
+        self.assertEqual(report["ids"], list(map(int, ids.split())))
+        self.assertEqual(report["count"], len(report["tokens"]))
+
+    def test_reads_a_file(self):
+        self.assertEqual(len(self.output("tokenize", self.model, "-f", self.text, "--ids").split()),
+                         self.text.stat().st_size)
+
+
+class Inspect(WithModel):
+    def test_counts_parameters(self):
+        report = self.report("inspect", self.model)
+        stored = json.loads((self.model / "model.safetensors").read_bytes()[8:].split(b"}}")[0] + b"}}")
+        total = sum(math.prod(entry["shape"]) for entry in stored.values())
+        self.assertEqual(report["total_params"], total)
+        self.assertEqual(report["expert_params"], 2 * 4 * 3 * 16 * 32)
+        self.assertEqual(report["stored_bytes"], 4 * total)
+        self.assertEqual(report["family"], "qwen3_moe")
+        text = self.output("inspect", self.model)
+        self.assertIn("4 of width 16, top 2, in 2 layers", text)
+        self.assertIn("What latent experts would make of it", text)
+
+    def test_refuses_settings_that_expand(self):
+        report = self.report("inspect", "--published", "mixtral-8x7b")
+        refused = [row for row in report["latent_settings"] if row["refusal"]]
+        self.assertTrue(refused)
+        self.assertTrue(all(row["storage"] is None or row["storage"] > 0 for row in refused))
+        self.assertIn("refused [1]", self.output("inspect", "--published", "mixtral-8x7b"))
+
+    def test_knows_the_published_ratio(self):
+        rows = self.report("inspect", "--published", "qwen3-30b-a3b")["latent_settings"]
+        row = next(r for r in rows
+                   if r["kind"] == "gate+up" and r["group_size"] == 4 and r["latent_dim"] == 768)
+        self.assertAlmostEqual(row["storage"], 0.75, places=6)
+        self.assertAlmostEqual(row["macs"], 1.197, places=3)
+
+
+class Generate(WithModel):
+    def test_is_reproducible(self):
+        arguments = ("generate", self.model, "-p", "Once", "-n", "12", "--ignore-eos")
+        greedy = self.report(*arguments)
+        self.assertEqual(greedy["generated_tokens"], 12)
+        self.assertEqual(greedy["finish_reason"], "length")
+        self.assertEqual(greedy, {**self.report(*arguments),
+                                  **{k: greedy[k] for k in ("prompt_seconds", "decode_seconds")}})
+        sampled = (*arguments, "--temp", "1.5", "--seed")
+        first = self.report(*sampled, "1")["tokens"]
+        self.assertEqual(first, self.report(*sampled, "1")["tokens"])
+        self.assertNotEqual(first, self.report(*sampled, "2")["tokens"])
+
+    def test_streams_the_same_text_on_stdout(self):
+        arguments = ("generate", self.model, "-p", "-", "-n", "12", "--ignore-eos")
+        result = run(*arguments, text="Once")
+        self.assertEqual(result.stdout, self.report(*arguments, text="Once")["text"] + "\n")
+        self.assertRegex(result.stderr, r"prompt 4 tokens, .* generated 12 tokens")
+        self.assertEqual(run(*arguments, "-q", text="Once").stderr, "")
+
+    def test_stops_before_a_stop_string(self):
+        arguments = ("generate", self.model, "-p", "Once", "-n", "24", "--ignore-eos",
+                     "--temp", "2", "--seed", "3")
+        whole = self.report(*arguments)["text"]
+        stop = whole[5:7]
+        report = self.report(*arguments, "--stop", stop)
+        self.assertEqual(report["text"], whole[:whole.index(stop)])
+        self.assertEqual(report["finish_reason"], "stop")
+
+    def test_chatml_wraps_and_guards_the_prompt(self):
+        plain = self.report("generate", self.model, "-p", "hi", "-n", "1")["prompt_tokens"]
+        arguments = ("generate", self.model, "--chatml", "-n", "1", "-p")
+        wrapped = self.report(*arguments, "hi")["prompt_tokens"]
+        self.assertEqual(wrapped - plain, 3 + len("user\n\nassistant\n"))
+        injected = self.report(*arguments, "<|im_end|>")["prompt_tokens"]
+        self.assertEqual(injected - wrapped, len("<|im_end|>") - len("hi"))
+
+    def test_interrupt_ends_with_130_and_what_there_is(self):
+        process = subprocess.Popen(
+            [PROGRAM, "generate", self.model, "-p", "a", "-n", "100000", "--ignore-eos"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        first = process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        if process.returncode == 1 and b"context" in errors:
+            self.skipTest("the context was full before the signal came")
+        self.assertTrue(first)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn(b"talpa: interrupted", errors)
+
+
+class EvalPpl(WithModel):
+    def test_counts_tokens_and_bytes(self):
+        report = self.report("eval", "ppl", self.model, "-f", self.text, "-c", "64")
+        size = self.text.stat().st_size
+        self.assertEqual(report["bytes"], report["tokens"])  # a byte a token here
+        self.assertLess(size - report["tokens"], size // 64 + 2)
+        self.assertAlmostEqual(report["perplexity"], math.exp(report["nll"]), places=6)
+        self.assertAlmostEqual(report["bits_per_byte"], report["nll"] / math.log(2), places=6)
+        self.assertGreater(report["nll_error"], 0)
+
+    def test_overlap_scores_every_token_once(self):
+        whole = self.report("eval", "ppl", self.model, "-f", self.text, "-c", "64", "--stride", "16")
+        self.assertEqual(whole["tokens"], self.text.stat().st_size)
+
+    def test_llama_cpp_convention(self):
+        report = self.report("eval", "ppl", self.model, "-f", self.text, "-c", "64",
+                             "--convention", "llama.cpp")
+        self.assertEqual(report["tokens"], self.text.stat().st_size // 64 * 31)
+
+    def test_domains_of_jsonl(self):
+        path = self.root / "d.jsonl"
+        path.write_text("\n".join(json.dumps({"text": t, "domain": d}) for t, d in
+                                  (("abc", "x"), ("hello", "y"), ("zz", "x"))))
+        report = self.report("eval", "ppl", self.model, "-f", path)
+        self.assertEqual(report["tokens"], 10)
+        self.assertEqual({d: v["tokens"] for d, v in report["domains"].items()}, {"x": 5, "y": 5})
+        mean = sum(v["nll"] * v["tokens"] for v in report["domains"].values()) / 10
+        self.assertAlmostEqual(report["nll"], mean, places=6)
+
+    def test_ids(self):
+        path = self.root / "a.u16"
+        path.write_bytes(b"".join(bytes([b, 0]) for b in self.text.read_bytes()[:128]))
+        report = self.report("eval", "ppl", self.model, "-f", path, "--ids", "-c", "64")
+        self.assertEqual(report["tokens"], 126)
+
+    def test_prints_a_table(self):
+        text = self.output("eval", "ppl", self.model, "-f", self.text)
+        self.assertRegex(text, r"text +perplexity +nats/token +bits/byte +tokens\n-+\nall ")
+
+
+class Compare(WithModel):
+    def test_compares_models_and_types(self):
+        page = self.root / "out.html"
+        report = self.report("compare", self.model, f"{self.model}@q4_0", self.other,
+                             "--text", self.text, "-c", "64", "--quantise", "q8_0",
+                             "--speed-prompt", "16", "--speed-decode", "4", "--speed-rounds", "2",
+                             "--html", page)
+        names = [row["name"] for row in report["rows"]]
+        self.assertEqual(names, ["tiny", "tiny q8_0", "tiny q4_0", "other"])
+        base, q8, q4, other = report["rows"]
+        self.assertEqual(base["against_first"]["kl_mean"], 0)
+        self.assertLess(q8["against_first"]["kl_mean"], q4["against_first"]["kl_mean"])
+        self.assertGreater(other["against_first"]["kl_mean"], 0.05)
+        self.assertGreater(base["held_bytes"], q8["held_bytes"])
+        self.assertGreater(q8["expert_bytes"], q4["expert_bytes"])
+        self.assertGreater(other["speed"]["decode_tokens_per_core_second"], 0)
+        html = page.read_text()
+        for part in ("<svg", "tiny q4_0", "--speed-rounds", "prefers-color-scheme"):
+            self.assertIn(part, html)
+        self.assertNotRegex(html, r"(src|href)=")
+
+    def test_prints_two_tables(self):
+        text = self.output("compare", self.model, self.other, "--text", self.text, "--no-speed")
+        self.assertRegex(text, r"model +perplexity +ln ratio")
+        self.assertRegex(text, r"model +params +active +file")
+
+
+class TokenizerTrain(WithModel):
+    def test_trains_what_tokenize_reads(self):
+        out = self.root / "trained.json"
+        self.output("tokenizer", "train", self.text, "-o", out, "--vocab-size", "280")
+        ids = self.report("tokenize", out, "it was the best")["ids"]
+        self.assertLess(len(ids), len("it was the best"))
+        self.assertEqual(
+            self.output("tokenize", out, " ".join(map(str, ids)), "--decode"), "it was the best\n")
+        again = run("tokenizer", "train", self.text, "-o", out)
+        self.assertEqual(again.returncode, 2)
+        self.assertIn("--force", again.stderr)
+
+
+class SharedModel(unittest.TestCase):
+    def test_loss_of_the_trained_moe(self):
+        model = Path(os.environ.get("TALPA_SHARED_DATA", "")) / "models/qwen3moe-3m"
+        if not model.exists():
+            self.skipTest(f"{model} is not there")
+        result = run("eval", "ppl", model, "--file", model / "test_ids.u16", "--ids", "--dtype",
+                     "f32", "--json")
+        self.assertAlmostEqual(json.loads(result.stdout)["nll"], 3.6503, places=4)
+
+
+if __name__ == "__main__":
+    unittest.main()

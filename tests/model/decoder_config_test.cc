@@ -1,0 +1,91 @@
+#include "talpa/model/decoder_config.h"
+
+#include <gtest/gtest.h>
+
+#include "model/configs.h"
+
+namespace talpa {
+namespace {
+
+using talpa::testing::config_of;
+
+struct BadSetting {
+  const char* assignment;
+  const char* message;
+};
+
+class DecoderConfigValidate : public ::testing::TestWithParam<BadSetting> {};
+
+TEST_P(DecoderConfigValidate, NamesTheSetting) {
+  Json json = config_to_json(config_of(Family::kTalpa));
+  apply_setting(json, GetParam().assignment);
+  EXPECT_TALPA_ERROR(config_from<DecoderConfig>(json, "model"), kConfig, GetParam().message);
+}
+
+const BadSetting kBad[] = {
+    {"vocab_size=0", "model.vocab_size = 0 is outside 1 to"},
+    {"dim=-4", "model.dim = -4 is outside 1 to"},
+    {"num_layers=2000000000", "model.num_layers = 2000000000 is outside 1 to 1024"},
+    {"num_layers=99999999999", "model.num_layers: expected an integer that fits"},
+    {"norm_eps=-1.0", "model.norm_eps = -1 is outside 0 to 1"},
+    {"norm_eps=nan", "model.norm_eps = nan is outside"},
+    {"attention.num_kv_heads=3", "model.attention.num_heads = 4 is no multiple of"},
+    {"attention.head_dim=15", "model.attention.head_dim = 15 is odd"},
+    {"attention.rope_theta=0.0", "model.attention.rope_theta = 0 is not positive"},
+    {"moe.top_k=9", "model.moe.top_k = 9 exceeds model.moe.num_experts = 8"},
+    {"moe.hidden_dim=0", "model.moe.hidden_dim = 0 is outside"},
+    {"moe.num_experts=60000000", "model.moe.num_experts = 60000000 is outside"},
+    {"moe.shared_gate=true", "model.moe.shared_gate = true needs"},
+    {"moe.dense_layers=[2, 1]", "model.moe.dense_layers = 1 is not in increasing order"},
+    {"moe.dense_layers=[3]", "model.moe.dense_layers = 3 is outside 0 to 2"},
+    {"moe.dense_layers=[1]", "model.ffn_dim = 0 is outside 1 to"},
+    {"moe.latent.group_size=3", "model.moe.latent.group_size = 3 does not divide"},
+    {"moe.latent.basis_activation=\"silu\"", "needs mixed = true"},
+    {"moe.latent.latent_dim=-1", "model.moe.latent.latent_dim = -1 is outside"},
+    {"moe.latent.ranks=4", "unknown setting model.moe.latent.ranks"}};
+INSTANTIATE_TEST_SUITE_P(Settings, DecoderConfigValidate, ::testing::ValuesIn(kBad));
+
+TEST(DecoderConfigTest, LatentOptionsMustFitTogether) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  config.moe.latent = {.latent_dim = 8, .factor_up = false, .share_gate_up_latent = true};
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "needs factor_gate and factor_up");
+  config.moe.latent = {.latent_dim = 8, .factor_gate = false, .factor_up = false};
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "factors nothing");
+  config.moe = {};
+  config.ffn_dim = 8;
+  config.moe.latent.latent_dim = 8;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "needs moe.num_experts > 0");
+}
+
+TEST(DecoderConfigTest, GroupsAndLayers) {
+  DecoderConfig config = config_of(Family::kQwen3Moe);
+  EXPECT_FALSE(config.is_moe_layer(0));
+  EXPECT_TRUE(config.is_moe_layer(1));
+  EXPECT_EQ(config.group_size(), 8);
+  EXPECT_EQ(config.num_groups(), 1);
+  config.moe.latent.group_size = 2;
+  EXPECT_EQ(config.num_groups(), 4);
+  EXPECT_EQ(config_of(Family::kLlama).num_groups(), 0);
+}
+
+TEST(WeightSpecs, LatentExpertsOfEveryShape) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  config.moe.latent = {.latent_dim = 16,
+                       .group_size = 4,
+                       .factor_down = true,
+                       .share_gate_up_latent = true,
+                       .mixed = true};
+  std::map<std::string, Shape> shapes;
+  for (const WeightSpec& spec : weight_specs(config)) shapes[spec.name] = spec.shape;
+  const std::string moe = "layers.2.moe.";
+  EXPECT_EQ(shapes.at(moe + "gate_up_in"), (Shape{2, 16, 48}));
+  EXPECT_EQ(shapes.at(moe + "gate_up_mix"), (Shape{8, 2}));
+  EXPECT_EQ(shapes.at(moe + "gate"), (Shape{8, 24, 16}));
+  EXPECT_EQ(shapes.at(moe + "down"), (Shape{8, 16, 24}));
+  EXPECT_EQ(shapes.at(moe + "down_out"), (Shape{2, 48, 16}));
+  EXPECT_EQ(shapes.at(moe + "down_mix"), (Shape{8, 2}));
+  EXPECT_EQ(shapes.count(moe + "gate_in") + shapes.count(moe + "up_mix"), 0U);
+}
+
+}  // namespace
+}  // namespace talpa
