@@ -126,12 +126,14 @@ const char* version() { return TALPA_VERSION; }
 std::unique_ptr<CLI::App> make_app(const ProgramInfo& program) {
   auto app = std::make_unique<CLI::App>(
       "Trains, converts, evaluates and runs mixture-of-experts models.", "talpa");
-  app->formatter(std::make_shared<HelpFormatter>());
+  auto formatter = std::make_shared<HelpFormatter>();
+  formatter->label("Positionals", "Arguments");
+  formatter->label("SUBCOMMAND", "COMMAND");
+  app->formatter(formatter);
   app->option_defaults()->always_capture_default();
   app->set_help_flag("-h,--help", "Print this help");
   app->set_version_flag("--version", program.version_line, "Print the version");
   app->require_subcommand(1);
-  app->footer("talpa COMMAND --help shows the options of a command.");
   for (const CommandInfo& info : kCommands) {
     CLI::App* command = app->add_subcommand(std::string(info.name), info.summary);
     command->group(info.group);
@@ -139,6 +141,7 @@ std::unique_ptr<CLI::App> make_app(const ProgramInfo& program) {
       if (own.name == info.name) own.setup(*command);
   }
   add_describe_command(*app);
+  app->footer("talpa COMMAND --help shows the options of a command.");
   return app;
 }
 

@@ -49,19 +49,19 @@ std::string HelpFormatter::make_subcommand(const CLI::App* sub) const {
 }
 
 std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positional) const {
-  return row(make_option_name(option, is_positional) + make_option_opts(option),
-             make_option_desc(option));
+  std::string text = make_option_desc(option);
+  const std::string shown = option->get_type_size() == 0 ? "" : option->get_default_str();
+  if (!shown.empty() && shown != "\"\"" && shown != "[]") text += " [" + shown + "]";
+  return row(make_option_name(option, is_positional) + make_option_opts(option), text);
 }
 
 std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {
-  if (!option->get_option_text().empty()) return " " + option->get_option_text();
-  if (option->get_type_size() == 0) return {};
-  std::string out;
-  if (!option->get_positional() && !option->get_type_name().empty())
-    out += " " + get_label(option->get_type_name());
-  const std::string shown = option->get_default_str();
-  if (!shown.empty() && shown != "\"\"" && shown != "[]") out += "=" + shown;
-  return out;
+  if (option->get_positional() || option->get_type_size() == 0) return {};
+  // The name of the type, then ":" and what each check says of itself.
+  const std::string type = option->get_type_name();
+  const std::size_t choices = type.find('{');
+  return " " +
+         (choices != std::string::npos ? type.substr(choices) : type.substr(0, type.find(':')));
 }
 
 }  // namespace talpa::cli
