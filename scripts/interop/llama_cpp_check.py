@@ -9,6 +9,7 @@ Run: .venv-oracle/bin/python scripts/interop/llama_cpp_check.py
 
 import ctypes
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ import transformers
 from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TOOL = ROOT / "build" / "dev" / "bin" / "resave_tool"
+TOOL = ROOT / os.environ.get("BUILD", "build/release") / "bin" / "resave_tool"
 GOLDEN = ROOT / "tests" / "golden" / "model"
 # Experts in every layer, no clamp (see strip_clamp).
 CASES = ["llama", "llama_tied", "mixtral", "qwen2_moe", "qwen3_moe_sparse", "olmoe"]

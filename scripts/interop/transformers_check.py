@@ -8,6 +8,7 @@ same way and give finite logits.
 Run: .venv-oracle/bin/python scripts/interop/transformers_check.py [DIRECTORY ...]
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import transformers
 from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TOOL = ROOT / "build" / "dev" / "bin" / "resave_tool"
+TOOL = ROOT / os.environ.get("BUILD", "build/release") / "bin" / "resave_tool"
 GOLDEN = ROOT / "tests" / "golden" / "model"
 
 
