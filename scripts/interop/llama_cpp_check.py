@@ -54,6 +54,8 @@ def greedy(directory, prompt, steps):
 def llama_greedy(path, prompt, steps, vocab_size):
     import llama_cpp
 
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, None)
     llama_cpp.llama_backend_init()
     model = llama_cpp.llama_model_load_from_file(
         str(path).encode(), llama_cpp.llama_model_default_params())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """SmolLM2-135M from its GGUF in talpa and in llama.cpp: perplexity of a fixed text (windows of 512
 tokens, the second half of each scored) within 1 %, and greedy continuations of five prompts equal
-for at least 20 tokens.
+for at least 20 tokens, or up to a near-tie of the two best logits.
 
 Run: .venv-oracle/bin/python scripts/interop/llama_cpp_smollm2.py
 """
@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TALPA = ROOT / os.environ.get("BUILD", "build/release") / "bin" / "talpa"
 MODEL = ROOT / ".assets/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTEXT, STEPS = 512, 32
+# Both round activations to int8, with scales of fp16 there and fp32 here, which moves logits by this much.
+NEAR_TIE = 0.25
 PROMPTS = ["The capital of France is", "def fibonacci(n):", "Moles are small mammals that",
            "In the year 1969,", "The three laws of thermodynamics are"]
 
@@ -68,7 +70,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         path = pathlib.Path(scratch) / "text.txt"
         path.write_text(text)
-        ids = model.tokenize(text.encode(), add_bos=False, special=False)[:CONTEXT * 12]
+        ids = model.tokenize(text.encode(), add_bos=False, special=False)[:CONTEXT * 8]
         theirs, count = perplexity(model, ids)
         report = talpa("eval", "ppl", MODEL, "--file", path, "--convention", "llama.cpp",
                        "--context", CONTEXT, "--max-tokens", len(ids))
@@ -82,7 +84,7 @@ def main():
         same = next((i for i, (a, b) in enumerate(zip(theirs, ours)) if a != b), STEPS)
         note = "" if same == STEPS else f", then llama.cpp's margin is {margins[same]:.3f} logits"
         print(f"{prompt!r}: {same} of {STEPS} tokens equal{note}")
-        good &= same >= 20 or margins[same] < 0.1
+        good &= same >= 20 or margins[same] < NEAR_TIE
     return 0 if good else 1
 
 
