@@ -108,7 +108,8 @@ TEST(Convert, RefusesWhatCannotBe) {
   ConvertOptions options;
   EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kUsage, "budget");
   options.budget = 0.01;
-  EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kConfig, "no latent width");
+  EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kConfig,
+                     "no latent width");
   options.budget = 0.5;
   options.latent.latent_dim = 8;
   EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kUsage, "not both");

@@ -32,14 +32,19 @@ LmRecipe small_recipe(const fs::path& folder) {
   write_documents(folder / "valid.jsonl", 400, 40);
   BpeTrainer trainer({.vocab_size = 300});
   std::ifstream in(folder / "train.jsonl");
-  for (std::string line; std::getline(in, line);) trainer.add(Json::parse(line)["text"].get<std::string>());
+  for (std::string line; std::getline(in, line);)
+    trainer.add(Json::parse(line)["text"].get<std::string>());
   fs::create_directories(folder / "tokenizer");
   write_text(folder / "tokenizer" / "tokenizer.json", trainer.train().dump());
 
   LmRecipe r;
-  r.data = {.train = folder / "train.jsonl", .valid = folder / "valid.jsonl",
-            .tokenizer = folder / "tokenizer", .cache = folder / "cache",
-            .sequence_length = 32, .batch_size = 4, .eval_batches = 4};
+  r.data = {.train = folder / "train.jsonl",
+            .valid = folder / "valid.jsonl",
+            .tokenizer = folder / "tokenizer",
+            .cache = folder / "cache",
+            .sequence_length = 32,
+            .batch_size = 4,
+            .eval_batches = 4};
   r.model.family = Family::kQwen3Moe;
   r.model.vocab_size = 300;
   r.model.dim = 32;
@@ -47,7 +52,8 @@ LmRecipe small_recipe(const fs::path& folder) {
   r.model.ffn_dim = 32;
   r.model.tie_embeddings = true;
   r.model.eos_tokens = {0};
-  r.model.attention = {.num_heads = 2, .num_kv_heads = 1, .head_dim = 16, .qk_norm = QkNorm::kPerHead};
+  r.model.attention = {
+      .num_heads = 2, .num_kv_heads = 1, .head_dim = 16, .qk_norm = QkNorm::kPerHead};
   r.model.moe.num_experts = 4;
   r.model.moe.hidden_dim = 16;
   r.trainer.steps = 12;
@@ -82,8 +88,9 @@ TEST(LmTask, InterruptedRunGoesOnBitExactly) {
   train::run_training(recipe.trainer, whole, {.directory = scratch / "whole"});
   std::atomic<bool> stop{true};
   LmTask part(recipe);
-  EXPECT_THROW(train::run_training(recipe.trainer, part, {.directory = scratch / "part", .stop = &stop}),
-               Error);
+  EXPECT_THROW(
+      train::run_training(recipe.trainer, part, {.directory = scratch / "part", .stop = &stop}),
+      Error);
   LmTask resumed(recipe);
   train::run_training(recipe.trainer, resumed, {.directory = scratch / "part", .resume = true});
   for (const auto& [name, value] : whole.parameters())

@@ -162,7 +162,8 @@ TEST(AdamW, EqualsTorch) {
 }
 
 TEST(AdamW, ClipsTheGlobalNorm) {
-  at::Tensor a = torch::zeros({2}).set_requires_grad(true), b = torch::zeros({1, 2}).set_requires_grad(true);
+  at::Tensor a = torch::zeros({2}).set_requires_grad(true),
+             b = torch::zeros({1, 2}).set_requires_grad(true);
   AdamW optimizer({{"a", a}, {"b", b}}, {.clip_norm = 1});
   a.mutable_grad() = torch::tensor({3.0f, 0.0f});
   b.mutable_grad() = torch::tensor({{0.0f, 4.0f}});

@@ -53,12 +53,18 @@ toml::array to_toml_array(const Json& json);
 toml::table to_toml_table(const Json& json) {
   toml::table table;
   for (const auto& [key, value] : json.items()) {
-    if (value.is_object()) table.insert(key, to_toml_table(value));
-    else if (value.is_array()) table.insert(key, to_toml_array(value));
-    else if (value.is_string()) table.insert(key, value.get<std::string>());
-    else if (value.is_boolean()) table.insert(key, value.get<bool>());
-    else if (value.is_number_integer()) table.insert(key, value.get<std::int64_t>());
-    else if (value.is_number()) table.insert(key, value.get<double>());
+    if (value.is_object())
+      table.insert(key, to_toml_table(value));
+    else if (value.is_array())
+      table.insert(key, to_toml_array(value));
+    else if (value.is_string())
+      table.insert(key, value.get<std::string>());
+    else if (value.is_boolean())
+      table.insert(key, value.get<bool>());
+    else if (value.is_number_integer())
+      table.insert(key, value.get<std::int64_t>());
+    else if (value.is_number())
+      table.insert(key, value.get<double>());
   }
   return table;
 }
@@ -66,12 +72,18 @@ toml::table to_toml_table(const Json& json) {
 toml::array to_toml_array(const Json& json) {
   toml::array array;
   for (const auto& value : json) {
-    if (value.is_object()) array.push_back(to_toml_table(value));
-    else if (value.is_array()) array.push_back(to_toml_array(value));
-    else if (value.is_string()) array.push_back(value.get<std::string>());
-    else if (value.is_boolean()) array.push_back(value.get<bool>());
-    else if (value.is_number_integer()) array.push_back(value.get<std::int64_t>());
-    else if (value.is_number()) array.push_back(value.get<double>());
+    if (value.is_object())
+      array.push_back(to_toml_table(value));
+    else if (value.is_array())
+      array.push_back(to_toml_array(value));
+    else if (value.is_string())
+      array.push_back(value.get<std::string>());
+    else if (value.is_boolean())
+      array.push_back(value.get<bool>());
+    else if (value.is_number_integer())
+      array.push_back(value.get<std::int64_t>());
+    else if (value.is_number())
+      array.push_back(value.get<double>());
   }
   return array;
 }

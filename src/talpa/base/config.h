@@ -59,7 +59,9 @@ template <class E>
 struct EnumNames;
 
 template <class T>
-concept Configurable = requires { T::fields(); };
+concept Configurable = requires {
+  T::fields();
+};
 
 /// Nearest of `names` to `name` by edit distance, or "" when none is near.
 std::string nearest_name(std::string_view name, std::span<const std::string> names);
@@ -101,7 +103,7 @@ struct IsOptional<std::optional<T>> : std::true_type {};
 
 /// Name of an enum value.
 template <class E>
-  requires std::is_enum_v<E>
+requires std::is_enum_v<E>
 const char* enum_name(E value) {
   for (const auto& [v, name] : EnumNames<E>::table)
     if (v == value) return name;
@@ -155,7 +157,8 @@ void read_config(const Json& json, T& out, const std::string& path = {}) {
     }
   } else {
     static_assert(Configurable<T>, "a field of this type cannot be configured");
-    if (!json.is_object()) detail::fail_type(path.empty() ? "configuration" : path, "a table", json);
+    if (!json.is_object())
+      detail::fail_type(path.empty() ? "configuration" : path, "a table", json);
     std::vector<std::string> names;
     std::apply([&](const auto&... f) { (names.emplace_back(f.name), ...); }, T::fields());
     for (const auto& [key, value] : json.items()) {

@@ -10,10 +10,14 @@ struct Row {
   int http_status;
 };
 constexpr Row kTable[] = {
-    {ErrorCode::kUsage, "usage", 2, 400},       {ErrorCode::kConfig, "config", 1, 400},
-    {ErrorCode::kIo, "io", 1, 500},             {ErrorCode::kFormat, "format", 1, 422},
-    {ErrorCode::kShape, "shape", 1, 422},       {ErrorCode::kUnsupported, "unsupported", 1, 422},
-    {ErrorCode::kNotFound, "not_found", 1, 404}, {ErrorCode::kInterrupted, "interrupted", 130, 503},
+    {ErrorCode::kUsage, "usage", 2, 400},
+    {ErrorCode::kConfig, "config", 1, 400},
+    {ErrorCode::kIo, "io", 1, 500},
+    {ErrorCode::kFormat, "format", 1, 422},
+    {ErrorCode::kShape, "shape", 1, 422},
+    {ErrorCode::kUnsupported, "unsupported", 1, 422},
+    {ErrorCode::kNotFound, "not_found", 1, 404},
+    {ErrorCode::kInterrupted, "interrupted", 130, 503},
     {ErrorCode::kInternal, "internal", 1, 500},
 };
 const Row& row(ErrorCode code) {

@@ -46,11 +46,11 @@ template <class... Args>
 }
 
 /// Throws kInternal when an invariant of our own does not hold.
-#define TALPA_CHECK(condition)                                                             \
-  do {                                                                                     \
-    if (!(condition))                                                                      \
-      ::talpa::fail(::talpa::ErrorCode::kInternal, "{}:{}: check failed: {}", __FILE__, \
-                    __LINE__, #condition);                                                 \
+#define TALPA_CHECK(condition)                                                                    \
+  do {                                                                                            \
+    if (!(condition))                                                                             \
+      ::talpa::fail(::talpa::ErrorCode::kInternal, "{}:{}: check failed: {}", __FILE__, __LINE__, \
+                    #condition);                                                                  \
   } while (false)
 
 }  // namespace talpa

@@ -97,7 +97,8 @@ class LayerConverter {
       if (latent_.factor_up) fit_projections(layer, {"up"});
     }
     if (latent_.factor_down) fit_projections(layer, {"down"});
-    progress_.update(layer + 1, fmt::format("error {:.3f}", std::sqrt(squared_error_ / squared_norm_)));
+    progress_.update(layer + 1,
+                     fmt::format("error {:.3f}", std::sqrt(squared_error_ / squared_norm_)));
   }
 
   void fit_projections(int layer, const std::vector<std::string>& names) {
@@ -142,7 +143,8 @@ class LayerConverter {
 void check_convertible(const DecoderConfig& config, const fs::path& path) {
   if (!config.has_moe())
     fail(ErrorCode::kUnsupported,
-         "{} has no experts: only a mixture-of-experts model can get latent experts", path.string());
+         "{} has no experts: only a mixture-of-experts model can get latent experts",
+         path.string());
   if (config.moe.latent.enabled())
     fail(ErrorCode::kUnsupported, "{} has latent experts already", path.string());
 }
@@ -160,7 +162,8 @@ DecoderConfig with_latent(DecoderConfig config, const LatentConfig& latent) {
 LatentConfig chosen_latent(const DecoderConfig& config, const ConvertOptions& options) {
   LatentConfig latent = options.latent;
   if (latent.mixed || latent.basis_activation != BasisActivation::kNone)
-    fail(ErrorCode::kUnsupported, "method {} finds linear latents, not mixed bases", options.method);
+    fail(ErrorCode::kUnsupported, "method {} finds linear latents, not mixed bases",
+         options.method);
   if (latent.latent_dim > 0 && options.budget > 0)
     fail(ErrorCode::kUsage, "give a latent width or a budget, not both");
   if (latent.latent_dim == 0) {

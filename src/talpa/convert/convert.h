@@ -11,9 +11,9 @@ namespace talpa::convert {
 
 struct ConvertOptions {
   std::string method = "svd";
-  LatentConfig latent;     ///< latent_dim 0: from `budget`
-  double budget = 0;       ///< share of the routed experts' parameters that may be kept, 0 = none
-  int reduce_rank = 0;     ///< the paper's first phase, 0 = skipped
+  LatentConfig latent;  ///< latent_dim 0: from `budget`
+  double budget = 0;    ///< share of the routed experts' parameters that may be kept, 0 = none
+  int reduce_rank = 0;  ///< the paper's first phase, 0 = skipped
   DType dtype = DType::kBF16;
   bool materialise = false;  ///< write dense experts under the original architecture
   bool overwrite = false;
@@ -30,8 +30,8 @@ struct ProjectionReport {
 struct ConversionReport {
   std::string method;
   LatentConfig latent;
-  double relative_error = 0;       ///< over all factored matrices
-  double expert_share = 0;         ///< routed-expert parameters relative to the original's
+  double relative_error = 0;  ///< over all factored matrices
+  double expert_share = 0;    ///< routed-expert parameters relative to the original's
   std::int64_t expert_params_before = 0, expert_params_after = 0;
   double seconds = 0;
   std::vector<ProjectionReport> projections;

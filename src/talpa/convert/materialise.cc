@@ -44,9 +44,9 @@ class Materialiser {
     if (latent_.mixed) mix_NG = read_tensor(model_.at(prefix + side + "_mix"));
     const std::int64_t num_experts = own.size(0);
     for (std::int64_t e = 0; e < num_experts; ++e) {
-      const at::Tensor basis =
-          mix_NG ? activate(torch::tensordot((*mix_NG)[e], bases, {0}, {0}), latent_.basis_activation)
-                 : bases[e / model_.config.group_size()];
+      const at::Tensor basis = mix_NG ? activate(torch::tensordot((*mix_NG)[e], bases, {0}, {0}),
+                                                 latent_.basis_activation)
+                                      : bases[e / model_.config.group_size()];
       const at::Tensor dense = (is_down ? basis.matmul(own[e]) : own[e].matmul(basis)).contiguous();
       target = std::copy_n(dense.const_data_ptr<float>(), dense.numel(), target);
     }

@@ -13,21 +13,21 @@ namespace talpa::convert {
 /// The routed experts of one layer in one projection, seen so that the factored side comes last:
 /// gate and up as [N, m, n]; down transposed to [N, m, n] as well (its output side is shared).
 struct Projection {
-  std::string name;         ///< "gate", "up" or "down"
-  at::Tensor experts_EMD;   ///< N experts, m expert width, n model width; fp32
+  std::string name;        ///< "gate", "up" or "down"
+  at::Tensor experts_EMD;  ///< N experts, m expert width, n model width; fp32
 };
 
 /// Low-rank experts of one projection: W_i ~ left_i right_{g(i)} (mole.md 1.2).
 struct Factors {
-  at::Tensor left_EMR;    ///< N experts, m, r
-  at::Tensor right_GRD;   ///< G groups, r, n
+  at::Tensor left_EMR;       ///< N experts, m, r
+  at::Tensor right_GRD;      ///< G groups, r, n
   double squared_error = 0;  ///< sum over experts of |W_i - left_i right_g|_F^2
   double squared_norm = 0;   ///< sum over experts of |W_i|_F^2
 };
 
 struct FitOptions {
-  int latent_dim = 0;   ///< r
-  int group_size = 0;   ///< k, divides N
+  int latent_dim = 0;  ///< r
+  int group_size = 0;  ///< k, divides N
   /// First phase of the paper: every expert is cut to this rank before stacking; 0 = skipped.
   int reduce_rank = 0;
 };

@@ -89,7 +89,8 @@ std::vector<Factors> SvdMethod::fit(const std::vector<Projection>& projections,
     at::Tensor scale_R = torch::ones({rank}, right.basis_DR.options());
     // sqrt of the singular value an expert sees on average; vanishing directions keep a floor.
     const at::Tensor mean = (energy / static_cast<double>(options.group_size)).pow(0.25);
-    scale_R.narrow(0, 0, mean.size(0)).copy_(mean.clamp_min(mean.max().item<double>() * 1e-3 + 1e-30));
+    scale_R.narrow(0, 0, mean.size(0))
+        .copy_(mean.clamp_min(mean.max().item<double>() * 1e-3 + 1e-30));
     for (std::size_t p = 0; p < all.size(); ++p) {
       all[p].right_GRD[g].copy_((right.basis_DR * scale_R).t());
       for (std::int64_t e = first; e < first + options.group_size; ++e) {

@@ -11,15 +11,31 @@ namespace talpa {
 /// Element types of stored tensors. The block formats follow GGUF: rows are cut into blocks of
 /// `block_size` elements that share scales.
 enum class DType : std::uint8_t {
-  kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool,
-  kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K,
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU8,
+  kBool,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
 };
 
 struct DTypeInfo {
   DType dtype;
-  const char* name;   ///< lower case, e.g. "bf16", "q4_k"
-  int block_size;     ///< elements a block
-  int block_bytes;    ///< bytes a block
+  const char* name;  ///< lower case, e.g. "bf16", "q4_k"
+  int block_size;    ///< elements a block
+  int block_bytes;   ///< bytes a block
 };
 
 const DTypeInfo& info_of(DType dtype);

@@ -49,13 +49,14 @@ struct AttentionConfig {
 
   static constexpr auto fields() {
     using C = AttentionConfig;
-    return std::tuple{field("num_heads", &C::num_heads, "query heads"),
-                      field("num_kv_heads", &C::num_kv_heads, "key and value heads"),
-                      field("head_dim", &C::head_dim, "width of a head"),
-                      field("qkv_bias", &C::qkv_bias, "biases on query, key and value"),
-                      field("qk_norm", &C::qk_norm, "RMSNorm of queries and keys: none, per_head, full_width"),
-                      field("rope_theta", &C::rope_theta, "base of the rotary frequencies"),
-                      field("clip_qkv", &C::clip_qkv, "clamp of queries, keys and values, 0 = none")};
+    return std::tuple{
+        field("num_heads", &C::num_heads, "query heads"),
+        field("num_kv_heads", &C::num_kv_heads, "key and value heads"),
+        field("head_dim", &C::head_dim, "width of a head"),
+        field("qkv_bias", &C::qkv_bias, "biases on query, key and value"),
+        field("qk_norm", &C::qk_norm, "RMSNorm of queries and keys: none, per_head, full_width"),
+        field("rope_theta", &C::rope_theta, "base of the rotary frequencies"),
+        field("clip_qkv", &C::clip_qkv, "clamp of queries, keys and values, 0 = none")};
   }
   bool operator==(const AttentionConfig&) const = default;
 };
@@ -89,7 +90,8 @@ struct LatentConfig {
         field("factor_down", &C::factor_down, "down goes through an output latent"),
         field("share_gate_up_latent", &C::share_gate_up_latent, "one latent for gate and up"),
         field("mixed", &C::mixed, "every expert mixes all bases of the layer"),
-        field("basis_activation", &C::basis_activation, "nonlinearity on mixed bases: none, silu, tanh")};
+        field("basis_activation", &C::basis_activation,
+              "nonlinearity on mixed bases: none, silu, tanh")};
   }
   bool enabled() const { return latent_dim > 0; }
   bool operator==(const LatentConfig&) const = default;
@@ -98,13 +100,13 @@ struct LatentConfig {
 struct MoeConfig {
   int num_experts = 0;  ///< 0 = the model is dense
   int top_k = 2;
-  int hidden_dim = 0;              ///< m, width of one expert
-  bool normalize_top_k = true;     ///< the chosen weights sum to one
-  int shared_hidden_dim = 0;       ///< width of the shared expert, 0 = none
-  bool shared_gate = false;        ///< the shared expert is scaled by sigmoid(gate . x)
-  std::vector<int> dense_layers;   ///< layers with a dense feed-forward instead
-  double balance_loss = 0.01;      ///< coefficient of the load-balance loss in training
-  double z_loss = 0;               ///< coefficient of the router's z-loss in training
+  int hidden_dim = 0;             ///< m, width of one expert
+  bool normalize_top_k = true;    ///< the chosen weights sum to one
+  int shared_hidden_dim = 0;      ///< width of the shared expert, 0 = none
+  bool shared_gate = false;       ///< the shared expert is scaled by sigmoid(gate . x)
+  std::vector<int> dense_layers;  ///< layers with a dense feed-forward instead
+  double balance_loss = 0.01;     ///< coefficient of the load-balance loss in training
+  double z_loss = 0;              ///< coefficient of the router's z-loss in training
   LatentConfig latent;
 
   static constexpr auto fields() {
@@ -146,7 +148,8 @@ struct DecoderConfig {
   static constexpr auto fields() {
     using C = DecoderConfig;
     return std::tuple{
-        field("family", &C::family, "layout of files: llama, mixtral, qwen2_moe, qwen3_moe, olmoe, talpa"),
+        field("family", &C::family,
+              "layout of files: llama, mixtral, qwen2_moe, qwen3_moe, olmoe, talpa"),
         field("origin", &C::origin, "family that a talpa model was made from, talpa = none"),
         field("vocab_size", &C::vocab_size, "tokens"),
         field("dim", &C::dim, "model width"),

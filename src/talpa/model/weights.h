@@ -90,7 +90,7 @@ std::vector<StoredPart> hf_parts(const DecoderConfig& config, const WeightSpec& 
 using WeightProvider = std::function<void(const WeightSpec& spec, float* target)>;
 
 struct SaveOptions {
-  DType dtype = DType::kBF16;     ///< F32, F16 or BF16 (norms and routers too)
+  DType dtype = DType::kBF16;  ///< F32, F16 or BF16 (norms and routers too)
   bool overwrite = false;
   /// Directory whose tokenizer files are copied, or a tokenizer.json; empty: none.
   std::filesystem::path tokenizer_from;

@@ -22,7 +22,8 @@ struct AdamWConfig {
         field("beta1", &C::beta1, "decay of the gradient's mean"),
         field("beta2", &C::beta2, "decay of the gradient's second moment"),
         field("epsilon", &C::epsilon, "added to the root of the second moment"),
-        field("weight_decay", &C::weight_decay, "decoupled decay of matrices; norms and biases have none"),
+        field("weight_decay", &C::weight_decay,
+              "decoupled decay of matrices; norms and biases have none"),
         field("clip_norm", &C::clip_norm, "global gradient norm is clipped to this, 0 = not")};
   }
   void validate(const std::string& path) const;

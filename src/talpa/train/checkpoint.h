@@ -19,7 +19,6 @@ std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::pa
 
 /// Restores model and optimiser; returns the number of steps done. Throws kFormat or kShape
 /// naming the tensor when it does not fit the recipe.
-std::int64_t load_checkpoint(const std::filesystem::path& checkpoint, Task& task,
-                             AdamW& optimizer);
+std::int64_t load_checkpoint(const std::filesystem::path& checkpoint, Task& task, AdamW& optimizer);
 
 }  // namespace talpa::train

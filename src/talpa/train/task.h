@@ -13,10 +13,10 @@ namespace talpa::train {
 
 /// What one micro-batch gave.
 struct LossResult {
-  at::Tensor loss;                         ///< 0-dim, to be minimised
-  std::int64_t num_tokens = 0;             ///< scored
-  std::map<std::string, double> metrics;   ///< shown beside the loss, averaged over a log interval
-  std::vector<nn::RouterRecord> routing;   ///< of MoE layers
+  at::Tensor loss;                        ///< 0-dim, to be minimised
+  std::int64_t num_tokens = 0;            ///< scored
+  std::map<std::string, double> metrics;  ///< shown beside the loss, averaged over a log interval
+  std::vector<nn::RouterRecord> routing;  ///< of MoE layers
 };
 
 /// One kind of work that a Trainer can do: its data, its model and its loss. Batches depend on

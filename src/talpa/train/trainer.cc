@@ -68,8 +68,9 @@ class Run {
       if (last || stopped || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
         save_checkpoint(checkpoints(), done, task_, optimizer_, config_.keep_checkpoints);
       if (stopped && !last)
-        fail(ErrorCode::kInterrupted, "stopped after step {}; {} holds a checkpoint, --resume goes on",
-             done, checkpoints().string());
+        fail(ErrorCode::kInterrupted,
+             "stopped after step {}; {} holds a checkpoint, --resume goes on", done,
+             checkpoints().string());
     }
     if (held_out.empty()) held_out = evaluate(config_.steps);
     const fs::path final = options_.directory / "final";

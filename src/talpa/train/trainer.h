@@ -27,7 +27,8 @@ struct TrainerConfig {
         field("micro_batches", &C::micro_batches, "batches whose gradients are summed in a step"),
         field("log_every", &C::log_every, "steps between log lines"),
         field("eval_every", &C::eval_every, "steps between evaluations, 0 = only at the end"),
-        field("checkpoint_every", &C::checkpoint_every, "steps between checkpoints, 0 = only at the end"),
+        field("checkpoint_every", &C::checkpoint_every,
+              "steps between checkpoints, 0 = only at the end"),
         field("keep_checkpoints", &C::keep_checkpoints, "newest checkpoints that are kept"),
         field("threads", &C::threads, "threads of libtorch, 0 = available cores"),
         field("schedule", &C::schedule, "learning rate"),
@@ -38,8 +39,8 @@ struct TrainerConfig {
 };
 
 struct RunOptions {
-  std::filesystem::path directory;  ///< the run folder
-  bool resume = false;              ///< go on from the newest checkpoint, if there is one
+  std::filesystem::path directory;          ///< the run folder
+  bool resume = false;                      ///< go on from the newest checkpoint, if there is one
   const std::atomic<bool>* stop = nullptr;  ///< set by a signal: save, then throw kInterrupted
 };
 

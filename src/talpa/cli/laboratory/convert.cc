@@ -33,17 +33,21 @@ void set_factors(const std::string& list, LatentConfig& latent) {
   while (!rest.empty()) {
     const std::size_t comma = rest.find(',');
     const std::string_view name = rest.substr(0, comma);
-    if (name == "gate") latent.factor_gate = true;
-    else if (name == "up") latent.factor_up = true;
-    else if (name == "down") latent.factor_down = true;
-    else fail(ErrorCode::kUsage, "--factor {}: expected gate, up and down, not '{}'", list, name);
+    if (name == "gate")
+      latent.factor_gate = true;
+    else if (name == "up")
+      latent.factor_up = true;
+    else if (name == "down")
+      latent.factor_down = true;
+    else
+      fail(ErrorCode::kUsage, "--factor {}: expected gate, up and down, not '{}'", list, name);
     rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
   }
 }
 
 void print_report(const convert::ConversionReport& report, const std::string& output) {
-  std::string out =
-      fmt::format("{:>5}  {:<10}  {:>14}  {:>8}\n", "layer", "projection", "relative error", "seconds");
+  std::string out = fmt::format("{:>5}  {:<10}  {:>14}  {:>8}\n", "layer", "projection",
+                                "relative error", "seconds");
   for (const auto& row : report.projections)
     out += fmt::format("{:>5}  {:<10}  {:>14.4f}  {:>8.2f}\n", row.layer, row.projection,
                        row.relative_error, row.seconds);
@@ -112,22 +116,28 @@ void add_latent_options(CLI::App& app, ConvertCommand& options) {
   constexpr const char* kGroup = "Latent experts";
   LatentConfig& latent = options.convert.latent;
   app.add_option("--method", options.convert.method, "How factors are found")
-      ->capture_default_str()->group(kGroup);
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--budget", options.convert.budget,
-                 "Share of the experts' parameters that may be kept, e.g. 0.75")->group(kGroup);
+                 "Share of the experts' parameters that may be kept, e.g. 0.75")
+      ->group(kGroup);
   app.add_option("--latent-dim", latent.latent_dim, "Latent width, instead of a budget")
       ->group(kGroup);
   app.add_option("--group-size", latent.group_size, "Experts that share a latent, 0 = all")
-      ->capture_default_str()->group(kGroup);
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--factor", options.factor, "Which projections go through a latent")
-      ->capture_default_str()->group(kGroup);
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_flag("--share-gate-up", latent.share_gate_up_latent, "One latent for gate and up")
       ->group(kGroup);
   app.add_option("--reduce-rank", options.convert.reduce_rank,
                  "First phase: cut every expert to this rank before stacking, 0 = skip")
-      ->capture_default_str()->group(kGroup);
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_flag("--materialize", options.convert.materialise,
-               "Write dense experts under the original architecture")->group(kGroup);
+               "Write dense experts under the original architecture")
+      ->group(kGroup);
   app.add_flag("--list-methods", options.list_methods, "Print the methods and stop")->group(kGroup);
 }
 

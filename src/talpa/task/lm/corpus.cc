@@ -63,7 +63,8 @@ void encode_documents(const fs::path& jsonl, const Tokenizer& tokenizer, TokenId
 
 fs::path cached_ids(const fs::path& jsonl, const fs::path& tokenizer_json, TokenId end_token,
                     const fs::path& cache) {
-  const std::uint64_t hash = hash_of(jsonl, hash_of(tokenizer_json, fnv(std::to_string(end_token))));
+  const std::uint64_t hash =
+      hash_of(jsonl, hash_of(tokenizer_json, fnv(std::to_string(end_token))));
   const fs::path target = cache / fmt::format("{}-{:016x}.ids", jsonl.stem().string(), hash);
   if (!fs::exists(target)) {
     fs::create_directories(cache);

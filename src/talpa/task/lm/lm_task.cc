@@ -14,8 +14,8 @@ namespace talpa::lm {
 namespace fs = std::filesystem;
 
 void LmDataConfig::validate(const std::string& path) const {
-  for (const auto& [name, value] : {std::pair{"train", &train}, std::pair{"valid", &valid},
-                                    std::pair{"tokenizer", &tokenizer}})
+  for (const auto& [name, value] :
+       {std::pair{"train", &train}, std::pair{"valid", &valid}, std::pair{"tokenizer", &tokenizer}})
     if (value->empty()) fail(ErrorCode::kConfig, "{}.{} is not set", path, name);
   for (const auto& [name, value] :
        {std::pair{"sequence_length", sequence_length}, std::pair{"batch_size", batch_size},
@@ -59,11 +59,12 @@ LmTask::LmTask(const LmRecipe& recipe)
 
 at::Tensor LmTask::batch(const TokenStream& stream, std::span<const std::int64_t> starts) const {
   const int length = recipe_.data.sequence_length + 1;
-  at::Tensor ids_BT = torch::empty({static_cast<std::int64_t>(starts.size()), length}, torch::kLong);
+  at::Tensor ids_BT =
+      torch::empty({static_cast<std::int64_t>(starts.size()), length}, torch::kLong);
   std::int64_t* out = ids_BT.data_ptr<std::int64_t>();
   for (const std::int64_t start : starts) {
-    const auto window = stream.ids().subspan(static_cast<std::size_t>(start),
-                                             static_cast<std::size_t>(length));
+    const auto window =
+        stream.ids().subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(length));
     for (const std::uint16_t id : window) {
       if (id >= recipe_.model.vocab_size)
         fail(ErrorCode::kConfig, "token {} of the tokenizer is outside model.vocab_size = {}", id,
@@ -101,16 +102,18 @@ std::map<std::string, double> LmTask::evaluate() {
   const torch::NoGradGuard no_grad;
   const std::int64_t length = recipe_.data.sequence_length;
   const std::int64_t windows = (static_cast<std::int64_t>(valid_.ids().size()) - 1) / length;
-  const std::int64_t wanted =
-      std::min<std::int64_t>(windows, std::int64_t{recipe_.data.eval_batches} * recipe_.data.batch_size);
+  const std::int64_t wanted = std::min<std::int64_t>(
+      windows, std::int64_t{recipe_.data.eval_batches} * recipe_.data.batch_size);
   if (wanted < 1)
-    fail(ErrorCode::kConfig, "{} holds less than one window of {} tokens", recipe_.data.valid, length);
+    fail(ErrorCode::kConfig, "{} holds less than one window of {} tokens", recipe_.data.valid,
+         length);
   double sum = 0;
   std::map<int, std::vector<std::int64_t>> load;
   for (std::int64_t first = 0; first < wanted; first += recipe_.data.batch_size) {
     std::vector<std::int64_t> starts;
     // Spread over the whole file, so that every domain is in.
-    for (std::int64_t i = first; i < std::min<std::int64_t>(wanted, first + recipe_.data.batch_size); ++i)
+    for (std::int64_t i = first;
+         i < std::min<std::int64_t>(wanted, first + recipe_.data.batch_size); ++i)
       starts.push_back(i * windows / wanted * length);
     const at::Tensor ids_BT = batch(valid_, starts);
     const auto out = score(decoder_, ids_BT);
@@ -124,8 +127,8 @@ std::map<std::string, double> LmTask::evaluate() {
   const double loss = sum / static_cast<double>(wanted);
   const double bytes_per_token =
       static_cast<double>(valid_.num_bytes()) / static_cast<double>(valid_.ids().size());
-  std::map<std::string, double> result{{"loss", loss},
-                                       {"bits_per_byte", loss / std::numbers::ln2 / bytes_per_token}};
+  std::map<std::string, double> result{
+      {"loss", loss}, {"bits_per_byte", loss / std::numbers::ln2 / bytes_per_token}};
   for (const auto& [layer, rows] : load) {
     const LoadStatistics s = load_statistics(rows);
     result["load_max"] = std::max(result["load_max"], s.max_over_mean);

@@ -17,19 +17,18 @@ struct LmDataConfig {
   std::string tokenizer;  ///< directory with tokenizer.json
   std::string cache = ".assets/ids";
   int sequence_length = 256;
-  int batch_size = 16;           ///< sequences of a micro-batch
-  int eval_batches = 40;         ///< micro-batches of an evaluation
+  int batch_size = 16;    ///< sequences of a micro-batch
+  int eval_batches = 40;  ///< micro-batches of an evaluation
 
   static constexpr auto fields() {
     using C = LmDataConfig;
-    return std::tuple{
-        field("train", &C::train, "training documents, JSON Lines with \"text\""),
-        field("valid", &C::valid, "held-out documents"),
-        field("tokenizer", &C::tokenizer, "directory that holds tokenizer.json"),
-        field("cache", &C::cache, "where encoded documents are kept"),
-        field("sequence_length", &C::sequence_length, "tokens of a sequence"),
-        field("batch_size", &C::batch_size, "sequences of a micro-batch"),
-        field("eval_batches", &C::eval_batches, "micro-batches of an evaluation")};
+    return std::tuple{field("train", &C::train, "training documents, JSON Lines with \"text\""),
+                      field("valid", &C::valid, "held-out documents"),
+                      field("tokenizer", &C::tokenizer, "directory that holds tokenizer.json"),
+                      field("cache", &C::cache, "where encoded documents are kept"),
+                      field("sequence_length", &C::sequence_length, "tokens of a sequence"),
+                      field("batch_size", &C::batch_size, "sequences of a micro-batch"),
+                      field("eval_batches", &C::eval_batches, "micro-batches of an evaluation")};
   }
   void validate(const std::string& path) const;
   bool operator==(const LmDataConfig&) const = default;
@@ -47,8 +46,7 @@ struct LmRecipe {
     using C = LmRecipe;
     return std::tuple{field("name", &C::name, "name of the run"),
                       field("seed", &C::seed, "seed of initialisation and data order"),
-                      field("model", &C::model, "decoder"),
-                      field("data", &C::data, "text"),
+                      field("model", &C::model, "decoder"), field("data", &C::data, "text"),
                       field("trainer", &C::trainer, "training")};
   }
   bool operator==(const LmRecipe&) const = default;
