@@ -1,5 +1,15 @@
 #include "talpa/base/config.h"
 
+namespace {
+[[noreturn]] void fail_toml() {
+  talpa::fail(talpa::ErrorCode::kConfig, "TOML: unexpected text in a key or value");
+}
+}  // namespace
+
+// toml++ asserts what hostile text may break; it must get an error instead of an abort, in every
+// build type.
+#undef NDEBUG
+#define TOML_ASSERT(expression) ((expression) ? void() : fail_toml())
 #include <toml++/toml.h>
 
 #include <algorithm>
