@@ -63,6 +63,8 @@ void run(const TrainOptions& options) {
   if (print_configuration(options, recipe)) return;
   recipe.model.validate("model");
   recipe.data.validate("data");
+  // What the family's files cannot express is to fail now, not at the first checkpoint.
+  to_hf_config(recipe.model, DType::kBF16);
   describe(recipe);
   if (options.dry_run) return;
 
