@@ -210,6 +210,91 @@ class TokenizerTrain(WithModel):
         self.assertIn("--force", again.stderr)
 
 
+RECIPE = """
+name = "tiny"
+[model]
+family = "qwen3_moe"
+vocab_size = 260
+dim = 16
+num_layers = 1
+ffn_dim = 16
+bos_token = 0
+eos_tokens = [0]
+[model.attention]
+num_heads = 2
+num_kv_heads = 1
+head_dim = 8
+qk_norm = "per_head"
+[model.moe]
+num_experts = 4
+top_k = 2
+hidden_dim = 8
+[data]
+train = "{text}"
+valid = "{text}"
+tokenizer = "{tokenizer}"
+cache = "{root}/ids"
+sequence_length = 16
+batch_size = 2
+eval_batches = 1
+[trainer]
+steps = 4
+log_every = 1
+eval_every = 4
+checkpoint_every = 2
+threads = 1
+"""
+
+
+@unittest.skipIf(os.environ.get("TALPA_HAS_LABORATORY", "1") != "1", "built without libtorch")
+class Train(WithModel):
+    def setUp(self):
+        super().setUp()
+        text = self.root / "text.jsonl"
+        text.write_text("".join(json.dumps({"text": f"document {i} of a few"}) + "\n"
+                                for i in range(40)))
+        self.recipe = self.root / "tiny.toml"
+        self.recipe.write_text(RECIPE.format(text=text, tokenizer=self.model, root=self.root))
+        self.out = self.root / self.id()
+
+    def train(self, *arguments):
+        return run("train", self.recipe, "-o", self.out, *arguments)
+
+    def test_a_run_is_only_replaced_when_the_new_one_can_start(self):
+        first = self.train("--json")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        self.assertIn("loss", json.loads(first.stdout)["metrics"])
+        before = (self.out / "metrics.jsonl").read_text()
+
+        again = self.train()
+        self.assertEqual(again.returncode, 2)
+        self.assertIn("--resume goes on, --force starts anew", again.stderr)
+        wrong = self.train("--force", "--set", "data.train=none.jsonl")
+        self.assertNotEqual(wrong.returncode, 0)
+        self.assertIn("none.jsonl", wrong.stderr)
+        self.assertEqual((self.out / "metrics.jsonl").read_text(), before)
+
+        self.assertEqual(self.train("--force", "--set", "trainer.steps=2").returncode, 0)
+        self.assertNotEqual((self.out / "metrics.jsonl").read_text(), before)
+
+    def test_never_removes_what_is_not_a_run(self):
+        keep = self.out / "thesis.txt"
+        keep.parent.mkdir()
+        keep.write_text("chapter 1")
+        result = self.train("--force")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("not a run's", result.stderr)
+        self.assertEqual(keep.read_text(), "chapter 1")
+
+    def test_a_setting_that_the_family_cannot_store_fails_before_training(self):
+        result = self.train("--set", "model.tie_embeddings=false", "--set",
+                            "model.moe.latent.latent_dim=8")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("qwen3_moe", result.stderr)
+        self.assertFalse(self.out.exists())
+
+
+@unittest.skipIf(os.environ.get("TALPA_SANITIZE"), "takes minutes under a sanitizer")
 class SharedModel(unittest.TestCase):
     def test_loss_of_the_trained_moe(self):
         model = Path(os.environ.get("TALPA_SHARED_DATA", "")) / "models/qwen3moe-3m"

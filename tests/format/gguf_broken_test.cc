@@ -16,13 +16,13 @@ using testing::MemoryFile;
 constexpr std::uint32_t kU8 = 0, kU32 = 4, kBool = 7, kString = 8, kArray = 9, kU64 = 10;
 constexpr std::uint32_t kF32Tensor = 0, kQ8Tensor = 8;
 
-struct Broken {
+struct BrokenBytes {
   std::string bytes;
   const char* part;
 };
 
-void expect_errors(const std::vector<Broken>& rows, ErrorCode code) {
-  for (const Broken& row : rows) {
+void expect_errors(const std::vector<BrokenBytes>& rows, ErrorCode code) {
+  for (const BrokenBytes& row : rows) {
     const MemoryFile file(row.bytes);
     try {
       GgufFile::open(file.path());

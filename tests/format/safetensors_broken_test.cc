@@ -16,13 +16,13 @@ using testing::MemoryFile;
 using testing::safetensors_bytes;
 using testing::Scratch;
 
-struct Broken {
+struct BrokenHeader {
   const char* header;
   std::size_t data_bytes;
   const char* part;
 };
 
-constexpr Broken kBroken[] = {
+constexpr BrokenHeader kBroken[] = {
     {"", 0, "must begin with {"},
     {" {}", 0, "must begin with {"},
     {"[]", 0, "must begin with {"},
@@ -80,7 +80,7 @@ constexpr Broken kBroken[] = {
 };
 
 TEST(SafetensorsBroken, EveryDefectIsNamed) {
-  for (const Broken& row : kBroken) {
+  for (const BrokenHeader& row : kBroken) {
     SCOPED_TRACE(row.header);
     const MemoryFile file(safetensors_bytes(row.header, std::string(row.data_bytes, 'x')));
     EXPECT_TALPA_ERROR(open_safetensors(file.path()), kFormat, row.part);

@@ -5,7 +5,7 @@
 namespace talpa::cli::detail {
 
 namespace {
-constexpr const char* kGroup = "Configuration";
+constexpr const char* kConfigurationGroup = "Configuration";
 
 std::string settings_table(const std::vector<SettingHelp>& settings) {
   std::size_t width = 0;
@@ -25,10 +25,10 @@ void add_config_options(CLI::App& app, ConfigOptions& options,
   app.add_option("--set", options.settings, "Change one setting; may be repeated")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
-      ->group(kGroup);
+      ->group(kConfigurationGroup);
   app.add_flag("--print-config", options.print_config, "Print the whole configuration and stop")
-      ->group(kGroup);
-  app.add_flag("--dry-run", options.dry_run, "Check everything, do nothing")->group(kGroup);
+      ->group(kConfigurationGroup);
+  app.add_flag("--dry-run", options.dry_run, "Check everything, do nothing")->group(kConfigurationGroup);
   app.footer(settings_table(settings));
 }
 

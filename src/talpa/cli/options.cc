@@ -10,25 +10,25 @@
 namespace talpa::cli {
 
 namespace {
-constexpr const char* kGroup = "Common";
+constexpr const char* kCommonGroup = "Common";
 constexpr int kMaxThreads = 1024;
 }  // namespace
 
 void add_log_options(CLI::App& app, CommonOptions& options) {
   CLI::Option* verbose = app.add_flag("-v,--verbose", options.verbose, "Say more on stderr");
-  verbose->group(kGroup);
-  app.add_flag("-q,--quiet", options.quiet, "Say errors only")->group(kGroup)->excludes(verbose);
+  verbose->group(kCommonGroup);
+  app.add_flag("-q,--quiet", options.quiet, "Say errors only")->group(kCommonGroup)->excludes(verbose);
 }
 
 void add_json_option(CLI::App& app, CommonOptions& options) {
-  app.add_flag("--json", options.json, "Print the report as JSON")->group(kGroup);
+  app.add_flag("--json", options.json, "Print the report as JSON")->group(kCommonGroup);
 }
 
 void add_threads_option(CLI::App& app, CommonOptions& options) {
   app.add_option("--threads", options.threads, "Threads to use, 0 = every available core")
       ->check(CLI::Range(0, kMaxThreads))
       ->type_name("N")
-      ->group(kGroup);
+      ->group(kCommonGroup);
 }
 
 void start_log(const CommonOptions& options) {

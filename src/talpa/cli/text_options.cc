@@ -5,35 +5,35 @@
 namespace talpa::cli {
 
 namespace {
-constexpr const char* kGroup = "Text";
+constexpr const char* kTextGroup = "Text";
 }
 
 void add_text_options(CLI::App& app, TextOptions& options, const char* file_option) {
   app.add_option(file_option, options.file, "Plain text, JSONL with text and domain, or ids")
       ->type_name("FILE")
       ->required()
-      ->group(kGroup);
+      ->group(kTextGroup);
   app.add_flag("--ids", options.ids, "FILE holds raw little-endian ids, .u16 or .u32")
-      ->group(kGroup);
+      ->group(kTextGroup);
   app.add_option("-c,--context", options.windows.context, "Tokens a window")
       ->type_name("N")
-      ->group(kGroup);
+      ->group(kTextGroup);
   app.add_option("--stride", options.windows.stride,
                  "Tokens from window to window, 0 = context; each token is scored once")
       ->type_name("N")
-      ->group(kGroup);
+      ->group(kTextGroup);
   app.add_option("--max-tokens", options.max_tokens, "Use the first N tokens, 0 = all")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N")
-      ->group(kGroup);
+      ->group(kTextGroup);
   app.add_option("--convention", options.convention,
                  "llama.cpp: score the second half of each window, as llama-perplexity does")
       ->check(CLI::IsMember({"talpa", "llama.cpp"}))
-      ->group(kGroup);
+      ->group(kTextGroup);
   app.add_option("--batch", options.batch, "Windows fed together")
       ->check(CLI::Range(1, 1024))
       ->type_name("N")
-      ->group(kGroup);
+      ->group(kTextGroup);
 }
 
 ScoringText scoring_text(const TextOptions& options, const LoadedModel& loaded) {

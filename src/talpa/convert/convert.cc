@@ -9,6 +9,7 @@
 #include "talpa/base/file.h"
 #include "talpa/base/progress.h"
 #include "talpa/convert/method.h"
+#include "talpa/convert/read_tensor.h"
 #include "talpa/model/accounting.h"
 
 namespace talpa::convert {
@@ -21,12 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-at::Tensor read_tensor(const Weight& weight) {
-  at::Tensor values = torch::empty(weight.shape, torch::kFloat);
-  weight.read(values.data_ptr<float>());
-  return values;
 }
 
 void copy_to(const at::Tensor& values, const WeightSpec& spec, float* target) {

@@ -4,16 +4,11 @@
 #include <optional>
 
 #include "talpa/convert/convert.h"
+#include "talpa/convert/read_tensor.h"
 
 namespace talpa::convert {
 
 namespace {
-
-at::Tensor read_tensor(const Weight& weight) {
-  at::Tensor values = torch::empty(weight.shape, torch::kFloat);
-  weight.read(values.data_ptr<float>());
-  return values;
-}
 
 at::Tensor activate(const at::Tensor& bases, BasisActivation activation) {
   if (activation == BasisActivation::kSilu) return torch::silu(bases);

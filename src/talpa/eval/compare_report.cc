@@ -15,8 +15,6 @@ std::string with_error(double value, double error, int digits) {
   return fmt::format("{:.{}f} ± {:.{}f}", value, digits, error, digits);
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-
 Json to_json(const Divergence& d) {
   return {{"ln_ratio", number_or_null(d.ln_ratio)},
           {"ln_ratio_error", number_or_null(d.ln_ratio_error)},

@@ -64,8 +64,6 @@ TextLoss loss_of(const std::string& domain, const LossSums& sums) {
           .bytes = sums.bytes};
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-
 Json to_json(const TextLoss& loss) {
   Json json = {{"nll", number_or_null(loss.mean_nll)},
                {"nll_error", number_or_null(loss.nll_error)},

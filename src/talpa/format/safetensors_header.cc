@@ -17,7 +17,7 @@ constexpr std::pair<const char*, DType> kDTypes[] = {
     {"I64", DType::kI64}, {"I32", DType::kI32},   {"I16", DType::kI16}, {"I8", DType::kI8},
     {"U8", DType::kU8},   {"BOOL", DType::kBool},
 };
-constexpr std::size_t kMaxNameBytes = 1024;
+constexpr std::size_t kMaxTensorNameBytes = 1024;
 constexpr std::size_t kMaxRank = 32;
 
 /// Reads the header as a stream of events: no tree is built for a hostile file, and a key that
@@ -131,8 +131,8 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
   }
 
   bool start_tensor(const std::string& name) {
-    if (name.size() > kMaxNameBytes)
-      bad("a tensor name has {} bytes, more than {}", name.size(), kMaxNameBytes);
+    if (name.size() > kMaxTensorNameBytes)
+      bad("a tensor name has {} bytes, more than {}", name.size(), kMaxTensorNameBytes);
     name_ = name;
     if (!names_.insert(name).second) bad("the name comes twice");
     return true;

@@ -33,6 +33,8 @@ Json parse_unique_keys(const std::string& text, const std::string& file) {
     return Json::parse(text, check);
   } catch (const Json::parse_error& error) {
     fail(ErrorCode::kFormat, "{}: not JSON at byte {}: {:.200}", file, error.byte, error.what());
+  } catch (const Json::out_of_range& error) {  // a number beyond double
+    fail(ErrorCode::kFormat, "{}: not JSON: {:.200}", file, error.what());
   }
 }
 

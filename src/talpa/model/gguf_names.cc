@@ -7,7 +7,7 @@
 namespace talpa {
 namespace {
 
-const std::map<std::string_view, const char*>& layer_names() {
+const std::map<std::string_view, const char*>& gguf_layer_names() {
   static const std::map<std::string_view, const char*> names = {
       {"attn_norm", "attn_norm.weight"},
       {"attn.q", "attn_q.weight"},
@@ -42,8 +42,8 @@ std::string gguf_name(const std::string& weight_name) {
   if (name.role == "embed") return "token_embd.weight";
   if (name.role == "norm") return "output_norm.weight";
   if (name.role == "head") return "output.weight";
-  const auto it = layer_names().find(name.role);
-  if (it == layer_names().end())
+  const auto it = gguf_layer_names().find(name.role);
+  if (it == gguf_layer_names().end())
     fail(ErrorCode::kUnsupported, "a GGUF has no place for tensor {}", weight_name);
   return fmt::format("blk.{}.{}", name.layer, it->second);
 }

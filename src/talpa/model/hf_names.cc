@@ -17,7 +17,7 @@ const std::map<std::string_view, const char*>& global_names() {
   return names;
 }
 
-const std::map<std::string_view, const char*>& layer_names() {
+const std::map<std::string_view, const char*>& hf_layer_names() {
   static const std::map<std::string_view, const char*> names = {
       {"attn_norm", "input_layernorm.weight"},
       {"attn.q", "self_attn.q_proj.weight"},
@@ -54,8 +54,8 @@ std::string layer_name(const HfExpertNames& experts, std::string_view role) {
   if (role == "moe.gate") return experts.gate;
   if (role == "moe.up") return experts.up;
   if (role == "moe.down") return experts.down;
-  const auto it = layer_names().find(role);
-  if (it == layer_names().end())
+  const auto it = hf_layer_names().find(role);
+  if (it == hf_layer_names().end())
     fail(ErrorCode::kInternal, "tensor {} has no Hugging Face name", role);
   return it->second;
 }

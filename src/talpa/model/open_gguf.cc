@@ -28,7 +28,7 @@ void check_rope_factors(const GgufFile& file, TensorMatcher& matcher) {
   matcher.ignore(name);
 }
 
-Weight take_weight(TensorMatcher& matcher, const DecoderConfig& config, const WeightSpec& spec) {
+Weight take_gguf_weight(TensorMatcher& matcher, const DecoderConfig& config, const WeightSpec& spec) {
   Weight weight{spec.shape, {}};
   const std::string stored = gguf_name(spec.name);
   if (!gguf_pairs_rows(config, spec.name)) {
@@ -54,7 +54,7 @@ ModelFiles open_gguf_model(const std::filesystem::path& path) {
   TensorMatcher matcher(*file);
   check_rope_factors(*file, matcher);
   for (const WeightSpec& spec : weight_specs(files.config))
-    files.weights.emplace(spec.name, take_weight(matcher, files.config, spec));
+    files.weights.emplace(spec.name, take_gguf_weight(matcher, files.config, spec));
   matcher.finish();
   return files;
 }

@@ -33,7 +33,7 @@ bool take_fused_experts(TensorMatcher& matcher, const WeightSpec& spec, Weight& 
   return false;
 }
 
-Weight take_weight(TensorMatcher& matcher, const DecoderConfig& config, const WeightSpec& spec) {
+Weight take_hf_weight(TensorMatcher& matcher, const DecoderConfig& config, const WeightSpec& spec) {
   Weight weight{spec.shape, {}};
   const auto parts = hf_parts(config, spec);
   const bool stored = matcher.has(parts.front().stored_name);
@@ -69,7 +69,7 @@ ModelFiles open_hf_model(const std::filesystem::path& path) {
   files.store = open_safetensors(path);
   TensorMatcher matcher(*files.store);
   for (const WeightSpec& spec : weight_specs(files.config))
-    files.weights.emplace(spec.name, take_weight(matcher, files.config, spec));
+    files.weights.emplace(spec.name, take_hf_weight(matcher, files.config, spec));
   // transformers reads a stored head of a tied model and then replaces it by the embedding.
   if (files.config.tie_embeddings) matcher.ignore("lm_head.weight");
   matcher.finish();

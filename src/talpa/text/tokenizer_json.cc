@@ -55,8 +55,14 @@ std::shared_ptr<const Tokenizer> Tokenizer::from_json(const Json& json, const st
     parts.normalizer = text::make_normalizer(*part, where("normalizer"));
   if (const Json* part = root.find("pre_tokenizer"))
     parts.pre_tokenizer = text::make_pre_tokenizer(*part, where("pre_tokenizer"));
-  if (const Json* part = root.find("post_processor"))
+  if (const Json* part = root.find("post_processor")) {
     parts.frame = text::make_frame(*part, where("post_processor"));
+    for (const auto* side : {&parts.frame.before, &parts.frame.after})
+      for (const TokenId id : *side)
+        if (!parts.model.vocabulary->contains(id))
+          fail(ErrorCode::kFormat, "{}: id {} is not in the vocabulary", where("post_processor"),
+               id);
+  }
   if (const Json* part = root.find("decoder"))
     parts.decoder = text::make_decoder(*part, where("decoder"));
   root.done();

@@ -24,21 +24,24 @@ fs::path run_folder(const TrainOptions& options, const lm::LmRecipe& recipe) {
   return options.output.empty() ? fs::path("runs") / recipe.name : fs::path(options.output);
 }
 
-/// A folder with an earlier run is gone on with or given up only when asked.
-void prepare_folder(const fs::path& folder, const TrainOptions& options) {
-  if (fs::exists(folder / "config.json") && !options.resume) {
-    if (!options.force)
-      fail(ErrorCode::kUsage, "{} holds a run already; --resume goes on, --force starts anew",
-           folder.string());
-    fs::remove_all(folder);
-  }
-  fs::create_directories(folder);
+bool holds_run(const fs::path& folder) {
+  return fs::exists(folder / "config.json") && fs::exists(folder / "env.json");
+}
+
+/// An earlier run is gone on with or given up only when asked; other files are never touched.
+void check_folder(const fs::path& folder, const TrainOptions& options) {
+  if (fs::exists(folder) && !holds_run(folder) && !fs::is_empty(folder))
+    fail(ErrorCode::kUsage, "{} holds files that are not a run's; choose another folder",
+         folder.string());
+  if (holds_run(folder) && !options.resume && !options.force)
+    fail(ErrorCode::kUsage, "{} holds a run already; --resume goes on, --force starts anew",
+         folder.string());
 }
 
 /// A resumed run must do the same work; how long, how often and where it saves may change.
 void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
   const fs::path path = folder / "config.json";
-  if (!fs::exists(path)) return;
+  if (!holds_run(folder)) return;
   const auto old = config_from<lm::LmRecipe>(read_json(path));
   if (old.model == recipe.model && old.data == recipe.data && old.seed == recipe.seed &&
       old.trainer.micro_batches == recipe.trainer.micro_batches)
@@ -69,11 +72,14 @@ void run(const TrainOptions& options) {
   if (options.dry_run) return;
 
   const fs::path folder = run_folder(options, recipe);
-  prepare_folder(folder, options);
-  check_same_work(folder, recipe);
+  check_folder(folder, options);
+  if (options.resume) check_same_work(folder, recipe);
+  lm::LmTask task(recipe);
+  // Only now, when the recipe and its data are known to be sound.
+  if (!options.resume) fs::remove_all(folder);
+  fs::create_directories(folder);
   write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
   write_text(folder / "env.json", train::environment().dump(2) + "\n");
-  lm::LmTask task(recipe);
   const auto metrics = train::run_training(
       recipe.trainer, task,
       {.directory = folder, .resume = options.resume, .stop = &catch_interrupts()});

@@ -14,18 +14,18 @@ std::string gib(const Json& bytes) {
   return fmt::format("{:.1f} GiB", static_cast<double>(bytes.get<std::uint64_t>()) / (1u << 30));
 }
 
-std::string row(std::string_view name, const std::string& value) {
+std::string line(std::string_view name, const std::string& value) {
   return fmt::format("{:<12} {}\n", name, value);
 }
 
 std::string laboratory_text(const Json& laboratory) {
-  if (laboratory.is_null()) return row("talpa-lab", "missing");
-  std::string out = row("talpa-lab", laboratory.at("path").get<std::string>());
+  if (laboratory.is_null()) return line("talpa-lab", "missing");
+  std::string out = line("talpa-lab", laboratory.at("path").get<std::string>());
   if (!laboratory.at("works").get<bool>()) return out;
-  out += row("libtorch", laboratory.at("libtorch").get<std::string>());
-  out += row("BLAS", fmt::format("{}, {} threads", laboratory.at("blas").get<std::string>(),
+  out += line("libtorch", laboratory.at("libtorch").get<std::string>());
+  out += line("BLAS", fmt::format("{}, {} threads", laboratory.at("blas").get<std::string>(),
                                  laboratory.at("threads").get<int>()));
-  return out + row("GPU", laboratory.at("gpu").get<std::string>());
+  return out + line("GPU", laboratory.at("gpu").get<std::string>());
 }
 
 void run(const DoctorOptions& options) {
@@ -36,14 +36,14 @@ void run(const DoctorOptions& options) {
     return print_json(json);
   }
   const Json& facts = report.facts;
-  std::string out = row("talpa", facts.at("version").get<std::string>());
-  out += row("CPU", facts.at("cpu").get<std::string>());
-  out += row(
+  std::string out = line("talpa", facts.at("version").get<std::string>());
+  out += line("CPU", facts.at("cpu").get<std::string>());
+  out += line(
       "features",
       fmt::format("{}", fmt::join(facts.at("cpu_features").get<std::vector<std::string>>(), " ")));
-  out += row("kernels", facts.at("kernels").get<std::string>());
-  out += row("cores", std::to_string(facts.at("cores").get<int>()));
-  out += row("memory", fmt::format("{} free of {}", gib(facts.at("memory_available_bytes")),
+  out += line("kernels", facts.at("kernels").get<std::string>());
+  out += line("cores", std::to_string(facts.at("cores").get<int>()));
+  out += line("memory", fmt::format("{} free of {}", gib(facts.at("memory_available_bytes")),
                                    gib(facts.at("memory_total_bytes"))));
   out += laboratory_text(facts.at("laboratory"));
   out += report.notes.empty() ? "\nNothing here will be slow.\n" : "\nWorth knowing\n";

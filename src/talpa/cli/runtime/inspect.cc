@@ -16,7 +16,7 @@ struct InspectOptions : CommonOptions, ModelOptions {
 
 double number(const Json& json) { return json.get<double>(); }
 
-std::string row(std::string_view name, const std::string& value) {
+std::string fact(std::string_view name, const std::string& value) {
   return fmt::format("{:<22} {}\n", name, value);
 }
 
@@ -66,32 +66,32 @@ std::string stored_text(const Json& report) {
 std::string summary(const Json& report) {
   std::string out;
   if (report.contains("path"))
-    out += row("model", fmt::format("{} ({})", report.at("path").get<std::string>(),
+    out += fact("model", fmt::format("{} ({})", report.at("path").get<std::string>(),
                                     report.at("format").get<std::string>()));
-  out += row("family", report.at("family").get<std::string>());
-  out += row("shape",
+  out += fact("family", report.at("family").get<std::string>());
+  out += fact("shape",
              fmt::format("{} layers, width {}, vocabulary {}{}", report.at("num_layers").get<int>(),
                          report.at("dim").get<int>(), report.at("vocab_size").get<int>(),
                          report.at("tie_embeddings").get<bool>() ? " (tied)" : ""));
-  out += row("attention", attention_text(report.at("attention")));
+  out += fact("attention", attention_text(report.at("attention")));
   const Json& experts = report.at("experts");
   if (experts.is_null())
-    out += row("feed-forward", std::to_string(report.at("ffn_dim").get<int>()));
+    out += fact("feed-forward", std::to_string(report.at("ffn_dim").get<int>()));
   else
-    out += row("experts", experts_text(experts));
+    out += fact("experts", experts_text(experts));
   if (!experts.is_null() && !experts.at("latent").is_null())
-    out += row("latent", latent_text(experts.at("latent"), experts.at("num_experts").get<int>()));
+    out += fact("latent", latent_text(experts.at("latent"), experts.at("num_experts").get<int>()));
   const bool has_experts = !experts.is_null();
   auto in_experts = [&](const char* key) {
     return has_experts ? fmt::format(", {} in routed experts", counted(report, key)) : "";
   };
   out +=
-      row("parameters", fmt::format("{}, {} active a token{}", counted(report, "total_params"),
+      fact("parameters", fmt::format("{}, {} active a token{}", counted(report, "total_params"),
                                     counted(report, "active_params"), in_experts("expert_params")));
-  if (report.contains("stored_bytes")) out += row("bytes", stored_text(report));
-  out += row("multiply-adds a token",
+  if (report.contains("stored_bytes")) out += fact("bytes", stored_text(report));
+  out += fact("multiply-adds a token",
              counted(report, "macs_per_token") + in_experts("expert_macs_per_token"));
-  return out + row("KV cache a token",
+  return out + fact("KV cache a token",
                    format_bytes(number(report.at("kv_bytes_per_token"))) + " in bf16");
 }
 
