@@ -27,7 +27,9 @@ build: bootstrap ## build everything into build/release
 	@cmake --build --preset release -j $(JOBS)
 
 .PHONY: quickstart
-quickstart: build ## shrink a trained mixture of experts, compare, generate text
+quickstart: bootstrap ## shrink a trained mixture of experts, compare, generate text
+	@cmake --preset release
+	@cmake --build --preset release -j $(JOBS) --target talpa talpa-lab
 	@scripts/fetch-models smollm2 || echo "make: going on without SmolLM2" >&2
 	@scripts/quickstart
 
