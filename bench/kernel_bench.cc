@@ -53,20 +53,21 @@ void run_matmul(benchmark::State& state, const char* implementation, DType dtype
 }
 
 void run_attention(benchmark::State& state, int tokens, int context) {
-  const AttentionShape shape{32, 4, 128};
+  const AttentionShape shape{32, 4, 128, DType::kF16};
   ThreadPool pool(1);
-  std::vector<Buffer<float>> chunks;
-  const auto values = random_floats(shape.chunk_floats());
-  for (int position = 0; position < context; position += kKvChunk) {
-    chunks.emplace_back(values.size());
-    std::copy(values.begin(), values.end(), chunks.back().data());
+  std::vector<Buffer<std::byte>> chunks;
+  const auto values = random_floats(4 * 128);
+  for (int position = 0; position < context; ++position) {
+    if (position % kKvChunk == 0)
+      chunks.emplace_back(static_cast<std::size_t>(shape.chunk_bytes()));
+    store_key_value(shape, values.data(), values.data(), position % kKvChunk, chunks.back().data());
   }
   const auto q = random_floats(tokens * 32 * 128);
   std::vector<float> y(q.size());
   const AttentionTask task{q.data(), y.data(), tokens, context - tokens, chunks};
   for (auto _ : state) attention(shape, {&task, 1}, pool);
   const double pairs = (context - tokens) * 1.0 * tokens + tokens * (tokens + 1.0) / 2;
-  count(state, 2.0 * context * 4 * 128 * sizeof(float), 4.0 * pairs * 32 * 128);
+  count(state, 2.0 * context * 4 * 128 * 2, 4.0 * pairs * 32 * 128);
 }
 
 void add_benchmarks() {

@@ -51,7 +51,7 @@ void report(const char* what, int tokens, const Times& t, int threads) {
 void run(const std::string& path, std::optional<DType> dtype, int threads) {
   constexpr int kPrompt = 512, kDecode = 128, kRepeats = 3;
   std::optional<LoadedModel> loaded;
-  const Times load = time_of([&] { loaded = load_model(path, {dtype, threads}); });
+  const Times load = time_of([&] { loaded = load_model(path, {.weights = dtype, .threads = threads}); });
   Model& model = *loaded->model;
   threads = model.threads().size();
   fmt::print("{} as {}, {} threads, {}: {:.1f} MB, {:.1f} MB a token, loaded in {:.2f} s\n", path,
@@ -61,7 +61,7 @@ void run(const std::string& path, std::optional<DType> dtype, int threads) {
   const auto prompt = random_tokens(kPrompt, model.config().vocab_size);
   Times prefill{1e9, 1e9}, decode{1e9, 1e9};
   for (int i = 0; i < kRepeats; ++i) {
-    KvCache cache(model.config(), kPrompt + kDecode);
+    KvCache cache(model, kPrompt + kDecode);
     const SequenceInput whole{&cache, prompt, LogitsWanted::kLast};
     const Times p = time_of([&] { model.forward({&whole, 1}); });
     const Times d = time_of([&] {

@@ -197,6 +197,61 @@ class Compare(WithModel):
         self.assertRegex(text, r"model +params +active +file")
 
 
+class Bench(WithModel):
+    LAYER = ("--layer", "--rows", "1,8", "--dtype", "bf16,q8_0")
+
+    def test_times_a_model(self):
+        report = self.report("bench", self.model, "--prompt", "16", "--decode", "4", "--batch", "2",
+                             "--context", "8", "--rounds", "2", "--dtype", "f32,q4_0")
+        self.assertEqual([row["dtype"] for row in report["models"]], ["f32", "q4_0"])
+        for row in report["models"]:
+            for phase in ("prefill", "decode"):
+                speed = row[phase]
+                self.assertEqual(speed["tokens"], 32 if phase == "prefill" else 8)
+                self.assertGreater(speed["tokens_per_core_second"], 0)
+                self.assertIn(speed["share"]["limit"], ("memory", "fp32", "int8", "bf16"))
+        self.assertEqual(report["layers"], [])
+        for key in ("cpu_features", "kernels", "threads"):
+            self.assertIn(key, report["machine"])
+        limits = report["limits"]["all_threads"]
+        for key in ("dram_read_bytes", "fp32_operations", "int8_operations"):
+            self.assertGreater(limits[key]["per_core_second"], 0)
+        self.assertGreaterEqual(report["load"]["other_cores"], 0)
+
+    def test_times_a_layer_against_latent_experts(self):
+        report = self.report("bench", self.model, *self.LAYER, "--latent-dim", "8",
+                             "--group-size", "2", "--factor", "gate,up,down")
+        rows = report["layers"]
+        self.assertEqual(len(rows), 2 * 2 * 2)
+        for dense, latent in zip(rows[::2], rows[1::2]):
+            self.assertIsNone(dense["latent"])
+            self.assertEqual(latent["latent"]["latent_dim"], 8)
+            self.assertTrue(latent["latent"]["factor_down"])
+            gain = latent["against_dense"]
+            self.assertAlmostEqual(gain["bytes"], latent["bytes"] / dense["bytes"])
+            self.assertAlmostEqual(gain["realised"], gain["speed"] * gain[gain["realised_of"]])
+
+    def test_prints_tables(self):
+        text = self.output("bench", self.model, *self.LAYER, "--latent-dim", "8")
+        self.assertRegex(text, r"limit +instructions +unit +1 thread")
+        self.assertRegex(text, r"dense +bf16 +1 ")
+        self.assertRegex(text, r"experts +held +rows +speed vs dense")
+        self.assertIn("k=4 r=8 gate,up", text)
+        self.assertIn("talpa bench MODEL", self.output("bench"))
+
+    def test_says_what_is_wrong(self):
+        for arguments, message in (
+                (("--config", "qwen3-30b-a3"), "did you mean qwen3-30b-a3b;"),
+                (("--layer",), "of which model?"),
+                ((self.model, "--latent-dim", "8"), "use --layer"),
+                ((self.model, "--layer", "--latent-dim", "8", "--rounds", "3"), "at least 5"),
+                ((self.model, "--layer", "--prompt", "8"), "--layer"),
+                ((self.model, "--dtype", "q5_k"), "q5_k")):
+            result = run("bench", *arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(message, result.stderr)
+
+
 class TokenizerTrain(WithModel):
     def test_trains_what_tokenize_reads(self):
         out = self.root / "trained.json"

@@ -14,7 +14,7 @@ namespace {
 using testing::Scratch;
 using testing::shared_data;
 
-DecoderConfig tiny_moe(int vocab_size) {
+DecoderConfig scored_moe(int vocab_size) {
   DecoderConfig config{.family = Family::kQwen3Moe,
                        .vocab_size = vocab_size,
                        .dim = 32,
@@ -72,7 +72,7 @@ std::vector<double> direct_losses(Model& model, std::span<const Window> windows)
 
 TEST(Perplexity, DoesNotDependOnHowWindowsAreFed) {
   const Scratch scratch;
-  const LoadedModel loaded = random_model(scratch / "m", tiny_moe(50), 1);
+  const LoadedModel loaded = random_model(scratch / "m", scored_moe(50), 1);
   const TokenDocument document = random_text(50, 101);
   const ScoringText text =
       prepare_scoring(std::span(&document, 1), {.context = 16, .stride = 12}, nullptr);
@@ -89,7 +89,7 @@ TEST(Perplexity, DoesNotDependOnHowWindowsAreFed) {
 
 TEST(Perplexity, StopsWhenCancelled) {
   const Scratch scratch;
-  const LoadedModel loaded = random_model(scratch / "m", tiny_moe(50), 1);
+  const LoadedModel loaded = random_model(scratch / "m", scored_moe(50), 1);
   const TokenDocument document = random_text(50, 40);
   const ScoringText text = prepare_scoring(std::span(&document, 1), {.context = 16}, nullptr);
   const std::atomic<bool> cancelled{true};
@@ -111,7 +111,7 @@ TEST(Perplexity, EqualsTransformersOnATrainedMoe) {
 
 TEST(Divergence, OfAModelFromItselfIsNothing) {
   const Scratch scratch;
-  const LoadedModel loaded = random_model(scratch / "m", tiny_moe(50), 1);
+  const LoadedModel loaded = random_model(scratch / "m", scored_moe(50), 1);
   const TokenDocument document = random_text(50, 64);
   const ScoringText text = prepare_scoring(std::span(&document, 1), {.context = 16}, nullptr);
   Model* const models[] = {loaded.model.get(), loaded.model.get()};
@@ -142,7 +142,7 @@ TEST(Divergence, MatchesItsDefinition) {
 
 TEST(Compare, ReportsLossesBytesAndSpeed) {
   const Scratch scratch;
-  const LoadedModel first = random_model(scratch / "first", tiny_moe(50), 1);
+  const LoadedModel first = random_model(scratch / "first", scored_moe(50), 1);
   const std::vector<CompareSpec> specs = {{.path = scratch / "first"},
                                           {.path = scratch / "first", .dtype = DType::kQ8_0}};
   const auto loaded = load_models(specs, 2);
@@ -169,8 +169,8 @@ TEST(Compare, ReportsLossesBytesAndSpeed) {
 
 TEST(Compare, RefusesOtherVocabularies) {
   const Scratch scratch;
-  random_model(scratch / "a", tiny_moe(50), 1);
-  random_model(scratch / "b", tiny_moe(60), 1);
+  random_model(scratch / "a", scored_moe(50), 1);
+  random_model(scratch / "b", scored_moe(60), 1);
   EXPECT_TALPA_ERROR(load_models({{.path = scratch / "a"}, {.path = scratch / "b"}}, 1), kShape,
                      "50 tokens");
 }

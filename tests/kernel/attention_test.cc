@@ -19,7 +19,7 @@ const std::vector<AttentionCase> kAttentionCases = {
 struct Sequence {
   AttentionShape shape;
   std::vector<float> q, k, v;
-  std::vector<Buffer<float>> chunks;
+  std::vector<Buffer<std::byte>> chunks;
 
   Sequence(const AttentionCase& c, std::uint64_t seed)
       : shape(c.shape),
@@ -29,8 +29,8 @@ struct Sequence {
     const std::int64_t width = shape.num_kv_heads * shape.head_dim;
     for (int t = 0; t < c.num_tokens; ++t) {
       if (t % kKvChunk == 0) {
-        chunks.emplace_back(static_cast<std::size_t>(shape.chunk_floats()));
-        std::fill_n(chunks.back().data(), shape.chunk_floats(), 0.0f);
+        chunks.emplace_back(static_cast<std::size_t>(shape.chunk_bytes()));
+        std::fill_n(chunks.back().data(), shape.chunk_bytes(), std::byte{0});
       }
       store_key_value(shape, k.data() + t * width, v.data() + t * width, t % kKvChunk,
                       chunks.back().data());
@@ -76,6 +76,29 @@ TEST(AttentionTest, EqualsTheDefinition) {
           << impl.name << " head_dim " << c.shape.head_dim;
     }
   }
+}
+
+/// Keys and values rounded to 11 bits, or limited to the largest number of 16 bits.
+TEST(AttentionTest, HoldsKeysAndValuesInHalfTheBytes) {
+  ThreadPool pool(2);
+  for (AttentionCase c : kAttentionCases) {
+    c.shape.kv_type = DType::kF16;
+    const Sequence sequence(c, 11);
+    std::vector<float> y(sequence.q.size(), NAN);
+    const AttentionTask task{sequence.q.data(), y.data(), c.num_tokens, 0, sequence.chunks};
+    attention(c.shape, {&task, 1}, pool);
+    EXPECT_LT(largest_difference(y, sequence.expected(c.num_tokens)), 4e-3);
+  }
+  const AttentionShape shape{1, 1, 16, DType::kF16};
+  Buffer<std::byte> chunk(static_cast<std::size_t>(shape.chunk_bytes()));
+  const std::vector<float> q(16, 0.0f), huge(16, 1e30f);
+  store_key_value(shape, huge.data(), huge.data(), 0, chunk.data());
+  std::vector<Buffer<std::byte>> chunks;
+  chunks.push_back(std::move(chunk));
+  std::vector<float> y(16);
+  const AttentionTask task{q.data(), y.data(), 1, 0, chunks};
+  attention(shape, {&task, 1}, pool);
+  EXPECT_EQ(y[0], 65504.0f);
 }
 
 /// Two sequences at once, cut at any token, give the bits of each alone.

@@ -29,11 +29,24 @@ bool has_f16c() {
   return __get_cpuid(1, &a, &b, &c, &d) && (c & kF16c) != 0;
 }
 
+/// The system saves and restores tiles: bits 17 (configuration) and 18 (data) of XCR0.
+bool system_keeps_tiles() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kOsXsave = 1u << 27, kTiles = 3u << 17;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & kOsXsave) == 0) return false;
+  unsigned low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & kTiles) == kTiles;
+}
+
+/// Linux grants tiles to a process that asks (arch_prctl, ARCH_REQ_XCOMP_PERM), to all its threads
+/// at once; without, the first tile instruction would end it.
 bool has_amx() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
   if ((d & (kBf16 | kTile | kInt8)) != (kBf16 | kTile | kInt8)) return false;
+  if (!system_keeps_tiles()) return false;
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
   return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <fstream>
 #include <mutex>
@@ -12,6 +11,8 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "talpa/base/error.h"
 
 namespace talpa {
 
@@ -43,17 +44,28 @@ int available_cores() {
   return std::max(1, static_cast<int>(std::min<double>(cores, cgroup_quota() + 0.5)));
 }
 
+/// Rounds of waiting before a thread sleeps: some tens of microseconds, longer than the serial
+/// stretches between the products of a layer and much shorter than a time slice.
+constexpr int kSpinRounds = 1500;
+
+inline void pause() { __builtin_ia32_pause(); }
+
 struct ThreadPool::State {
-  std::mutex mutex;
-  std::condition_variable start, finished;
-  std::uint64_t job = 0;
-  int running = 0;
-  bool stop = false;
+  /// Odd while a job is open, in steps of kJob; the lowest bits count the workers inside. A
+  /// worker enters only an open job, and fields of a job change only when nobody is inside: a
+  /// worker that another process keeps from running is not waited for.
+  static constexpr std::uint32_t kJob = 1u << 10, kInside = kJob - 1;
+  alignas(64) std::atomic<std::uint32_t> word{0};
+  alignas(64) std::atomic<std::int64_t> next{0};
+  alignas(64) std::atomic<bool> stop{false};
+  std::atomic<bool> owner_sleeps{false};
   const std::function<void(std::int64_t, std::int64_t)>* body = nullptr;
   std::int64_t count = 0, grain = 1;
-  std::atomic<std::int64_t> next{0};
+  std::mutex error_mutex;
   std::exception_ptr error;
   std::vector<std::thread> workers;
+
+  static bool is_open(std::uint32_t w) { return (w / kJob) % 2 == 1; }
 
   void work() {
     try {
@@ -64,37 +76,63 @@ struct ThreadPool::State {
       }
     } catch (...) {
       next = count;
-      const std::lock_guard lock(mutex);
+      const std::lock_guard lock(error_mutex);
       if (!error) error = std::current_exception();
     }
   }
 
+  /// Returns when `word` may have left `job`, or the pool stops.
+  void wait_for_change(std::uint32_t job) {
+    for (int i = 0; i < kSpinRounds; ++i) {
+      if (word.load(std::memory_order_acquire) / kJob != job || stop) return;
+      pause();
+    }
+    const std::uint32_t seen = word.load(std::memory_order_acquire);
+    if (seen / kJob == job && !stop) word.wait(seen, std::memory_order_acquire);
+  }
+
   void loop() {
-    std::uint64_t seen = 0;
-    while (true) {
-      {
-        std::unique_lock lock(mutex);
-        start.wait(lock, [&] { return stop || job != seen; });
-        if (stop) return;
-        seen = job;
+    std::uint32_t done = 0;  // the last job looked at
+    while (!stop) {
+      std::uint32_t seen = word.load(std::memory_order_acquire);
+      if (!is_open(seen) || seen / kJob == done) {
+        wait_for_change(seen / kJob);
+        continue;
       }
+      if (!word.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+      done = seen / kJob;
       work();
-      const std::lock_guard lock(mutex);
-      if (--running == 0) finished.notify_one();
+      const std::uint32_t left = word.fetch_sub(1, std::memory_order_acq_rel) - 1;
+      if ((left & kInside) == 0 && owner_sleeps) word.notify_all();
+    }
+  }
+
+  /// The owner waits for those inside.
+  void close() {
+    std::uint32_t now = word.fetch_add(kJob, std::memory_order_acq_rel) + kJob;
+    for (int i = 0; (now & kInside) != 0; ++i) {
+      if (i < kSpinRounds) {
+        pause();
+      } else {
+        owner_sleeps = true;
+        now = word.load(std::memory_order_acquire);
+        if ((now & kInside) != 0) word.wait(now, std::memory_order_acquire);
+        owner_sleeps = false;
+      }
+      now = word.load(std::memory_order_acquire);
     }
   }
 };
 
 ThreadPool::ThreadPool(int size) : size_(std::max(1, size)), state_(std::make_unique<State>()) {
+  TALPA_CHECK(size_ <= static_cast<int>(State::kInside));
   for (int i = 1; i < size_; ++i) state_->workers.emplace_back([this] { state_->loop(); });
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->start.notify_all();
+  state_->stop = true;
+  state_->word += 2 * State::kJob;
+  state_->word.notify_all();
   for (auto& worker : state_->workers) worker.join();
 }
 
@@ -108,20 +146,14 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,
     return;
   }
   State& s = *state_;
-  {
-    const std::lock_guard lock(s.mutex);
-    s.body = &body;
-    s.count = count;
-    s.grain = grain;
-    s.next = 0;
-    s.error = nullptr;
-    s.running = size_ - 1;
-    ++s.job;
-  }
-  s.start.notify_all();
+  s.body = &body;
+  s.count = count;
+  s.grain = grain;
+  s.next.store(0, std::memory_order_relaxed);
+  s.word.fetch_add(State::kJob, std::memory_order_acq_rel);
+  s.word.notify_all();
   s.work();
-  std::unique_lock lock(s.mutex);
-  s.finished.wait(lock, [&] { return s.running == 0; });
+  s.close();
   if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
 }
 

@@ -36,6 +36,8 @@ inline constexpr CommandInfo kCommands[] = {
      Program::kRuntime},
     {"train", "Train", "Train a model from a recipe", Program::kLaboratory},
     {"tokenizer", "Train", "Train a tokenizer", Program::kRuntime},
+    {"bench", "Tools", "How fast this machine is, and what share of its limits talpa reaches",
+     Program::kRuntime},
     {"doctor", "Tools", "What this machine offers, and what will be slow", Program::kRuntime},
     {"completion", "Tools", "Print a shell's completion script", Program::kRuntime},
 };

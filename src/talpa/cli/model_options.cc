@@ -21,6 +21,9 @@ void add_model_argument(CLI::App& app, ModelOptions& options) {
 void add_dtype_option(CLI::App& app, ModelOptions& options) {
   app.add_option("--dtype", options.dtype, "Type to hold weights in (default: as stored)")
       ->check(kHeldTypes);
+  app.add_option("--kv-type", options.kv_type,
+                 "Type to hold keys and values in (default: f16; f32 with --dtype f32)")
+      ->check(CLI::IsMember({"f32", "f16"}));
 }
 
 std::optional<DType> held_dtype(const std::string& name) {
@@ -33,7 +36,9 @@ std::optional<DType> held_dtype(const std::string& name) {
 }
 
 EngineOptions engine_options(const CommonOptions& common, const ModelOptions& options) {
-  return {.weights = held_dtype(options.dtype), .threads = common.threads};
+  return {.weights = held_dtype(options.dtype),
+          .kv_type = dtype_named(options.kv_type),
+          .threads = common.threads};
 }
 
 std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path) {

@@ -12,12 +12,13 @@ namespace talpa::cli {
 /// MODEL and how to hold it.
 struct ModelOptions {
   std::string model;
-  std::string dtype;  ///< empty = as stored
+  std::string dtype;    ///< empty = as stored
+  std::string kv_type;  ///< empty = as the model's types ask for
 };
 
 /// MODEL, a positional that is required.
 void add_model_argument(CLI::App& app, ModelOptions& options);
-/// --dtype.
+/// --dtype and --kv-type.
 void add_dtype_option(CLI::App& app, ModelOptions& options);
 
 /// Type that `name` asks matrices to be held in; nullopt for "". Throws kUsage for a type that

@@ -34,7 +34,7 @@ class Generator {
         on_text_(on_text),
         history_(prompt.begin(), prompt.end()),
         num_prompt_(prompt.size()),
-        cache_(loaded.model->config(), capacity_for(prompt, options)),
+        cache_(*loaded.model, capacity_for(prompt, options)),
         sampler_(options.sampler),
         filter_(options.stop) {
     if (loaded.tokenizer) stream_.emplace(loaded.tokenizer);

@@ -1,16 +1,23 @@
 #include "talpa/engine/kv_cache.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "talpa/base/error.h"
 
 namespace talpa {
 
-KvCache::KvCache(const DecoderConfig& config, int capacity) : layers_(std::make_unique<Layers>()) {
+KvCache::KvCache(const Model& model, int capacity)
+    : KvCache(model.config(), capacity, model.kv_type()) {}
+
+KvCache::KvCache(const DecoderConfig& config, int capacity, DType type)
+    : layers_(std::make_unique<Layers>()) {
   if (capacity <= 0)
     fail(ErrorCode::kConfig, "a key-value cache needs a positive capacity, got {}", capacity);
+  if (type != DType::kF32 && type != DType::kF16)
+    fail(ErrorCode::kConfig, "keys and values are held as f32 or f16, not {}", name_of(type));
   const AttentionConfig& a = config.attention;
-  layers_->shape = {a.num_heads, a.num_kv_heads, a.head_dim};
+  layers_->shape = {a.num_heads, a.num_kv_heads, a.head_dim, type};
   layers_->capacity = capacity;
   layers_->chunks.resize(static_cast<std::size_t>(config.num_layers));
 }
@@ -32,12 +39,12 @@ void KvCache::truncate(int length) {
 
 void KvCache::Layers::reserve(int wanted) {
   const auto count = static_cast<std::size_t>((wanted + kKvChunk - 1) / kKvChunk);
-  const auto floats = static_cast<std::size_t>(shape.chunk_floats());
+  const auto bytes = static_cast<std::size_t>(shape.chunk_bytes());
   for (auto& layer : chunks)
     while (layer.size() < count) {
       // Zeroed: weights of unseen positions are 0, and 0 times what lies there must be 0.
-      Buffer<float> chunk(floats);
-      std::fill_n(chunk.data(), floats, 0.0f);
+      Buffer<std::byte> chunk(bytes);
+      std::memset(chunk.data(), 0, bytes);
       layer.push_back(std::move(chunk));
     }
 }

@@ -8,16 +8,16 @@
 
 namespace talpa {
 
-/// Keys and values in fp32, in chunks of kKvChunk tokens a layer, allocated as tokens come.
+/// Keys and values in chunks of kKvChunk tokens a layer, allocated as tokens come.
 struct KvCache::Layers {
   AttentionShape shape;
   int length = 0;
   int capacity = 0;
-  std::vector<std::vector<Buffer<float>>> chunks;  ///< [layer][chunk]
+  std::vector<std::vector<Buffer<std::byte>>> chunks;  ///< [layer][chunk]
 
   /// Makes room for positions below `length` in every layer.
   void reserve(int length);
-  float* chunk_of(int layer, int position) { return chunks[layer][position / kKvChunk].data(); }
+  std::byte* chunk_of(int layer, int position) { return chunks[layer][position / kKvChunk].data(); }
 };
 
 }  // namespace talpa

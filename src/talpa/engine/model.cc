@@ -43,12 +43,15 @@ struct Model::Impl {
   PackedDecoder decoder;
   Forward forward;
   std::mutex mutex;
+  DType kv_type;
   bool warned_of_length = false;
 
   Impl(const ModelFiles& files, const EngineOptions& options)
       : pool(options.threads > 0 ? options.threads : available_cores()),
         decoder(pack_decoder(files, options.weights, pool)),
-        forward(decoder, pool) {}
+        forward(decoder, pool),
+        kv_type(
+            options.kv_type.value_or(options.weights == DType::kF32 ? DType::kF32 : DType::kF16)) {}
 
   void check(std::span<const SequenceInput> inputs);
   void run_steps(std::span<const SequenceInput> inputs, float* logits, RoutingCounts* routing);
@@ -66,6 +69,8 @@ void Model::Impl::check(std::span<const SequenceInput> inputs) {
         shape.head_dim != a.head_dim ||
         static_cast<int>(input.cache->layers().chunks.size()) != decoder.config.num_layers)
       fail(ErrorCode::kShape, "the key-value cache was made for another model");
+    if (shape.kv_type != inputs.front().cache->layers().shape.kv_type)
+      fail(ErrorCode::kUsage, "the key-value caches of a step hold different types");
     const auto after = static_cast<std::int64_t>(input.tokens.size()) + input.cache->length();
     if (after > input.cache->capacity())
       fail(ErrorCode::kShape, "{} tokens do not fit into a key-value cache of {} that holds {}",
@@ -127,6 +132,7 @@ const DecoderConfig& Model::config() const { return impl_->decoder.config; }
 std::uint64_t Model::weight_bytes() const { return impl_->decoder.bytes(); }
 std::uint64_t Model::active_bytes() const { return impl_->decoder.active_bytes(); }
 std::uint64_t Model::expert_bytes() const { return impl_->decoder.expert_bytes(); }
+DType Model::kv_type() const { return impl_->kv_type; }
 ThreadPool& Model::threads() { return impl_->pool; }
 
 std::vector<float> Model::forward(std::span<const SequenceInput> inputs, RoutingCounts* routing) {

@@ -18,15 +18,22 @@ struct EngineOptions {
   /// (F16 and the other block formats are widened or repacked without loss beyond 8 bits).
   /// Asked for Q4_0 or Q4_1, embedding and head are held as Q8_0; routers are always F32.
   std::optional<DType> weights;
+  /// Type of keys and values, F32 or F16; nullopt: F16, or F32 where F32 weights are asked for.
+  std::optional<DType> kv_type;
   int threads = 0;  ///< 0 = available cores
 };
+
+class Model;
 
 enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
 
 /// Keys and values of one sequence. Grows as tokens are fed, up to the capacity it was made with.
 class KvCache {
  public:
-  KvCache(const DecoderConfig& config, int capacity);
+  /// Keys and values held as `type`, F32 or F16. Throws kConfig for another.
+  KvCache(const DecoderConfig& config, int capacity, DType type = DType::kF32);
+  /// Held as the model wishes.
+  KvCache(const Model& model, int capacity);
   ~KvCache();
   KvCache(KvCache&&) noexcept;
   KvCache& operator=(KvCache&&) noexcept;
@@ -70,6 +77,8 @@ class Model {
   std::uint64_t active_bytes() const;
   /// Bytes of all routed experts as held, latent projections included.
   std::uint64_t expert_bytes() const;
+  /// Type that its caches hold keys and values in.
+  DType kv_type() const;
   ThreadPool& threads();
 
   /// Feeds tokens of one or more sequences; returns logits, rows of vocab_size floats in the

@@ -52,7 +52,7 @@ class Batch {
 std::vector<KvCache> make_caches(const Model& model, std::span<const Window> windows) {
   std::vector<KvCache> caches;
   for (const Window& window : windows)
-    caches.emplace_back(model.config(), static_cast<int>(window.tokens.size()));
+    caches.emplace_back(model, static_cast<int>(window.tokens.size()));
   return caches;
 }
 

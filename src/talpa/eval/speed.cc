@@ -42,7 +42,7 @@ struct Rates {
 
 void run_round(Model& model, std::span<const TokenId> prompt, std::span<const TokenId> decoded,
                Rates* rates) {
-  KvCache cache(model.config(), static_cast<int>(prompt.size() + decoded.size()));
+  KvCache cache(model, static_cast<int>(prompt.size() + decoded.size()));
   auto feed = [&](std::span<const TokenId> tokens) {
     const SequenceInput input{.cache = &cache, .tokens = tokens, .logits = LogitsWanted::kLast};
     model.forward(std::span(&input, 1));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "talpa/kernel/implementation.h"
@@ -19,14 +20,14 @@ int padded_dim(const AttentionShape& shape) {
   return (shape.head_dim + kPanelRows - 1) / kPanelRows * kPanelRows;
 }
 
-std::int64_t key_floats(const AttentionShape& shape) {
-  return static_cast<std::int64_t>(kKvChunk) * shape.head_dim;
+std::int64_t element_bytes(const AttentionShape& shape) {
+  return info_of(shape.kv_type).block_bytes;
 }
-std::int64_t value_floats(const AttentionShape& shape) {
-  return static_cast<std::int64_t>(kKvChunk) * padded_dim(shape);
+std::int64_t key_bytes(const AttentionShape& shape) {
+  return kKvChunk * shape.head_dim * element_bytes(shape);
 }
-std::int64_t head_floats(const AttentionShape& shape) {
-  return key_floats(shape) + value_floats(shape);
+std::int64_t head_bytes(const AttentionShape& shape) {
+  return key_bytes(shape) + kKvChunk * padded_dim(shape) * element_bytes(shape);
 }
 
 /// A few tokens of one sequence and one key-value head.
@@ -54,10 +55,10 @@ class HeadTile {
     const int last = position_of(rows_ - 1);
     for (int chunk = 0; chunk * kKvChunk <= last; ++chunk) {
       const int count = std::min(kKvChunk, last + 1 - chunk * kKvChunk);
-      const float* head = task_.chunks[chunk].data() + kv_head_ * head_floats(shape_);
+      const std::byte* head = task_.chunks[chunk].data() + kv_head_ * head_bytes(shape_);
       score(head, count);
       for (int r = 0; r < rows_; ++r) soften(r, chunk * kKvChunk, count);
-      add_values(head + key_floats(shape_), count);
+      add_values(head + key_bytes(shape_), count);
     }
     const std::int64_t h = shape_.head_dim;
     for (int r = 0; r < rows_; ++r) {
@@ -71,20 +72,20 @@ class HeadTile {
   int token_of(int r) const { return first_token_ + r / shape_.group(); }
   int position_of(int r) const { return task_.first_position + token_of(r); }
 
-  void score(const float* keys, int count) {
+  void score(const std::byte* keys, int count) {
     kernel::PanelTask t;
     t.x = task_.q;
     t.x_stride = shape_.head_dim;
     t.row_index = row_index_.data();
     t.rows = rows_;
     t.columns = shape_.head_dim;
-    t.panels = reinterpret_cast<const std::byte*>(keys);
-    t.panel_bytes = static_cast<std::int64_t>(sizeof(float)) * kPanelRows * shape_.head_dim;
+    t.panels = keys;
+    t.panel_bytes = kPanelRows * shape_.head_dim * element_bytes(shape_);
     t.num_panels = (count + kPanelRows - 1) / kPanelRows;
     t.y = scores_.data();
     t.y_stride = kKvChunk;
     t.width = static_cast<std::int64_t>(t.num_panels) * kPanelRows;
-    f32_(t);
+    multiply_(t);
   }
 
   /// Turns a row of scores into exp(score - largest so far) and rescales what was summed.
@@ -105,27 +106,27 @@ class HeadTile {
     std::fill(row + seen, row + count, 0.0f);
   }
 
-  void add_values(const float* panels, int count) {
+  void add_values(const std::byte* panels, int count) {
     kernel::PanelTask t;
     t.x = scores_.data();
     t.x_stride = kKvChunk;
     t.rows = rows_;
     t.columns = count;
-    t.panels = reinterpret_cast<const std::byte*>(panels);
-    t.panel_bytes = static_cast<std::int64_t>(sizeof(float)) * kPanelRows * kKvChunk;
+    t.panels = panels;
+    t.panel_bytes = kPanelRows * kKvChunk * element_bytes(shape_);
     t.num_panels = dim_ / kPanelRows;
     t.y = values_.data();
     t.y_stride = dim_;
     t.width = dim_;
     t.accumulate = true;
-    f32_(t);
+    multiply_(t);
   }
 
   const AttentionShape& shape_;
   const AttentionTask& task_;
   const kernel::RowFunctions& functions_ = kernel::row_functions();
-  const kernel::PanelFunction f32_ =
-      kernel::matmul_implementation(DType::kF32).function(DType::kF32);
+  const kernel::PanelFunction multiply_ =
+      kernel::matmul_implementation(shape_.kv_type).function(shape_.kv_type);
   int kv_head_, first_token_, rows_, dim_;
   Buffer<float> scores_, values_;
   std::vector<float> sums_, largest_;
@@ -134,20 +135,41 @@ class HeadTile {
 
 }  // namespace
 
-std::int64_t AttentionShape::chunk_floats() const { return num_kv_heads * head_floats(*this); }
+std::int64_t AttentionShape::chunk_bytes() const { return num_kv_heads * head_bytes(*this); }
+
+namespace {
+
+/// Calls put(element, value as held) for the head's values in turn.
+template <class Put>
+void put_all(const AttentionShape& shape, const float* values, const Put& put) {
+  constexpr float kLargest = 65504;
+  for (int i = 0; i < shape.head_dim; ++i) {
+    if (shape.kv_type == DType::kF32) {
+      put(i, values[i]);
+    } else {
+      put(i, float_to_f16(std::clamp(values[i], -kLargest, kLargest)));
+    }
+  }
+}
+
+}  // namespace
 
 void store_key_value(const AttentionShape& shape, const float* key, const float* value, int index,
-                     float* chunk) {
+                     std::byte* chunk) {
   const int h = shape.head_dim;
   for (int j = 0; j < shape.num_kv_heads; ++j) {
-    float* keys = chunk + j * head_floats(shape);
-    float* panel = keys + static_cast<std::int64_t>(index / kPanelRows) * kPanelRows * h;
-    for (int i = 0; i < h; ++i)
-      panel[i * kPanelRows + index % kPanelRows] = key[static_cast<std::int64_t>(j) * h + i];
-    float* values = keys + key_floats(shape) + static_cast<std::int64_t>(index) * kPanelRows;
-    for (int i = 0; i < h; ++i)
-      values[static_cast<std::int64_t>(i / kPanelRows) * kPanelRows * kKvChunk + i % kPanelRows] =
-          value[static_cast<std::int64_t>(j) * h + i];
+    std::byte* keys = chunk + j * head_bytes(shape);
+    const std::int64_t panel = std::int64_t{index / kPanelRows} * kPanelRows * h;
+    put_all(shape, key + std::int64_t{j} * h, [&](int i, auto held) {
+      const std::int64_t at = panel + i * kPanelRows + index % kPanelRows;
+      std::memcpy(keys + at * sizeof held, &held, sizeof held);
+    });
+    std::byte* values = keys + key_bytes(shape);
+    put_all(shape, value + std::int64_t{j} * h, [&](int i, auto held) {
+      const std::int64_t at =
+          (i / kPanelRows * std::int64_t{kKvChunk} + index) * kPanelRows + i % kPanelRows;
+      std::memcpy(values + at * sizeof held, &held, sizeof held);
+    });
   }
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "talpa/base/threads.h"
+#include "talpa/format/dtype.h"
 #include "talpa/kernel/buffer.h"
 
 namespace talpa {
@@ -18,17 +19,18 @@ struct AttentionShape {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
+  DType kv_type = DType::kF32;  ///< keys and values are held as F32 or F16
 
   int group() const { return num_heads / num_kv_heads; }
-  /// Floats of a chunk of one layer: keys and values of all heads, head_dim padded to 16.
-  std::int64_t chunk_floats() const;
+  /// Bytes of a chunk of one layer: keys and values of all heads, head_dim padded to 16.
+  std::int64_t chunk_bytes() const;
 };
 
 /// Writes the key and value (each [J*h]) of the token at `index` (0..127) of a chunk. Keys lie as
 /// panels of 16 tokens, values as panels of 16 columns, so that both products of attention are
-/// panel products.
+/// panel products. As F16 they are rounded, and limited to its largest number.
 void store_key_value(const AttentionShape& shape, const float* key, const float* value, int index,
-                     float* chunk);
+                     std::byte* chunk);
 
 /// Causal attention of one sequence's new tokens over its whole cache, theirs included:
 ///   y_T(Hh) = softmax(q k^T / sqrt(h)) v, token i sees positions 0 .. first_position + i.
@@ -37,7 +39,7 @@ struct AttentionTask {
   float* y = nullptr;        ///< [T, H*h]
   int num_tokens = 0;
   int first_position = 0;
-  std::span<const Buffer<float>> chunks;  ///< of this layer
+  std::span<const Buffer<std::byte>> chunks;  ///< of this layer
 };
 
 /// Online softmax over chunks at fixed positions: a token's result depends on nothing but its own

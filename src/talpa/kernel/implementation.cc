@@ -15,11 +15,15 @@ bool always() { return true; }
 bool has_avx2() { return cpu_features().avx2; }
 bool has_avx512() { return cpu_features().avx512; }
 bool has_vnni() { return cpu_features().avx512_vnni; }
+bool has_avx512_bf16() { return cpu_features().avx512_bf16; }
+bool has_amx() { return cpu_features().amx && cpu_features().avx512_vnni; }
 bool never() { return false; }
 
 /// AMD's first cores with AVX-512 run it in two halves: AVX2 then multiplies floats faster
 /// (measured 88 against 65 GFLOP/s on Zen 4).
 bool has_wide_multiply_add() { return cpu_features().model.find("Intel") != std::string::npos; }
+/// Intel's cores multiply pairs of bf16 at half the rate of floats, AMD's at a higher one.
+bool multiplies_bf16_pairs_fast() { return !has_wide_multiply_add(); }
 
 template <class List>
 std::vector<std::string> names_of(const List& list) {
@@ -78,7 +82,10 @@ PanelFunction MatmulImplementation::function(DType held) const {
 
 std::span<const MatmulImplementation> matmul_implementations() {
   static const MatmulImplementation list[] = {
+      {"amx", has_amx, always, true, panel_functions_amx(), true},
       {"avx512_vnni", has_vnni, always, true, panel_functions_avx512_vnni()},
+      {"avx512_bf16", has_avx512_bf16, multiplies_bf16_pairs_fast, true,
+       panel_functions_avx512_bf16(), true},
       {"avx512", has_avx512, has_wide_multiply_add, true, panel_functions_avx512()},
       {"avx2", has_avx2, always, true, panel_functions_avx2()},
       {"float_activations", always, never, false, panel_functions_float_activations()},
@@ -109,6 +116,7 @@ const RowFunctions& row_functions() { return *chosen().rows; }
 std::string implementations_in_use() {
   std::string text = "blocks ";
   text += matmul_implementation(DType::kQ8_0).name;
+  text.append(", bf16 ").append(matmul_implementation(DType::kBF16).name);
   text.append(", floats ").append(matmul_implementation(DType::kF32).name);
   for (const auto& item : row_implementations())
     if (item.functions == &row_functions()) text.append(", rows ").append(item.name);

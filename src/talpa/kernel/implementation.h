@@ -19,6 +19,7 @@ struct MatmulImplementation {
   bool (*preferred)();         ///< taken without being asked for
   bool quantised_activations;  ///< block formats take int8 activations (else float ones)
   PanelFunctions functions;
+  bool bf16_activations = false;  ///< bf16 weights take activations rounded to bf16
 
   /// Null where it cannot do the type.
   PanelFunction function(DType held) const;
@@ -29,9 +30,9 @@ struct RowImplementation {
   const RowFunctions* functions;
 };
 
-/// Products, best first: avx512_vnni (block formats), avx512 (floats; preferred where 512-bit
-/// multiply-adds run at full width), avx2, float_activations (block formats with float
-/// activations; only when asked for), reference.
+/// Products, best first: amx (bf16 and block formats), avx512_vnni (block formats), avx512 (floats;
+/// preferred where 512-bit multiply-adds run at full width), avx2, float_activations (block formats
+/// with float activations; only when asked for), reference.
 std::span<const MatmulImplementation> matmul_implementations();
 std::span<const RowImplementation> row_implementations();
 
@@ -39,7 +40,8 @@ std::span<const RowImplementation> row_implementations();
 const MatmulImplementation& matmul_implementation(DType held);
 const RowFunctions& row_functions();
 
-/// "blocks avx512_vnni, floats avx2, rows avx2": what runs here, for `doctor` and reports.
+/// "blocks avx512_vnni, bf16 avx512_bf16, floats avx2, rows avx2": what runs here, for `doctor` and
+/// reports.
 std::string implementations_in_use();
 
 /// Parses "operation:name,..."; exposed for tests. Throws kConfig.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "talpa/base/error.h"
@@ -18,6 +19,9 @@ using kernel::kPanelRows;
 bool takes_int8(DType held) {
   return is_quantised(held) && kernel::matmul_implementation(held).quantised_activations;
 }
+bool takes_bf16(DType held) {
+  return held == DType::kBF16 && kernel::matmul_implementation(held).bf16_activations;
+}
 
 /// Consecutive panels of one product.
 struct Piece {
@@ -28,6 +32,18 @@ struct Piece {
 constexpr std::int64_t kSmallWork = 32 * 1024;
 /// Pieces a thread, so that uneven ones even out.
 constexpr std::int64_t kPiecesPerThread = 4;
+
+/// Elements from a rounded row to the next: an odd number of cache lines, so that the rows of a
+/// tile do not meet in one set of the first-level cache.
+std::int64_t bf16_stride(std::int64_t columns) {
+  constexpr std::int64_t kLine = 32;
+  return ((columns + kLine - 1) / kLine | 1) * kLine;
+}
+
+/// Rows of so many columns that are worth a thread's while.
+std::int64_t rows_in_grain(std::int64_t columns) {
+  return std::max<std::int64_t>(1, kSmallWork / std::max<std::int64_t>(columns, 1));
+}
 
 std::int64_t work_of(const Product& p) { return p.rows * p.weight->rows() * p.weight->columns(); }
 
@@ -59,7 +75,7 @@ void run_panels(const Product& p, int first_panel, int num_panels, float* y,
                 std::int64_t y_stride) {
   const kernel::MatmulImplementation& impl = kernel::matmul_implementation(p.weight->dtype());
   kernel::PanelTask task;
-  p.x->fill(task, takes_int8(p.weight->dtype()));
+  p.x->fill(task, p.weight->dtype());
   task.row_index = p.row_index;
   task.rows = p.rows;
   task.panels = p.weight->panel(first_panel);
@@ -87,21 +103,34 @@ void Activations::set(const float* x, std::int64_t rows, std::int64_t columns,
   columns_ = columns;
   stride_ = stride;
   blocks_ = (columns + kBlock - 1) / kBlock;
-  quantised_ = false;
+  quantised_ = rounded_ = false;
 }
 
 void Activations::prepare(DType held, ThreadPool& pool) {
-  if (quantised_ || !takes_int8(held)) return;
-  quantised_ = true;
+  if (takes_int8(held) && !std::exchange(quantised_, true)) quantise(pool);
+  if (takes_bf16(held) && !std::exchange(rounded_, true)) round_to_bf16(pool);
+}
+
+void Activations::round_to_bf16(ThreadPool& pool) {
+  const std::int64_t even = (columns_ + 1) / 2 * 2, stride = bf16_stride(columns_);
+  std::uint16_t* rounded = bf16_.resize(static_cast<std::size_t>(rows_ * stride));
+  const auto& functions = kernel::row_functions();
+  pool.parallel_for(rows_, rows_in_grain(columns_), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      rounded[r * stride + even - 1] = 0;
+      functions.to_bf16(x_ + r * stride_, rounded + r * stride, columns_);
+    }
+  });
+}
+
+void Activations::quantise(ThreadPool& pool) {
   const auto count = static_cast<std::size_t>(rows_ * blocks_);
   std::int8_t* q = q_.resize(count * kBlock);
   float* scale = scale_.resize(count);
   std::int32_t* sum = sum_.resize(count);
   const auto& functions = kernel::row_functions();
   const std::int64_t whole = columns_ / kBlock, rest = columns_ % kBlock;
-  const std::int64_t grain =
-      std::max<std::int64_t>(1, kSmallWork / std::max<std::int64_t>(columns_, 1));
-  pool.parallel_for(rows_, grain, [&](std::int64_t begin, std::int64_t end) {
+  pool.parallel_for(rows_, rows_in_grain(columns_), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
       const float* x = x_ + r * stride_;
       const std::int64_t b = r * blocks_;
@@ -114,12 +143,17 @@ void Activations::prepare(DType held, ThreadPool& pool) {
   });
 }
 
-void Activations::fill(kernel::PanelTask& task, bool quantised) const {
-  TALPA_CHECK(!quantised || quantised_);
+void Activations::fill(kernel::PanelTask& task, DType held) const {
+  const bool int8 = takes_int8(held), bf16 = takes_bf16(held);
+  TALPA_CHECK((!int8 || quantised_) && (!bf16 || rounded_));
   task.x = x_;
   task.x_stride = stride_;
-  task.columns = quantised ? blocks_ * kBlock : columns_;
-  if (!quantised) return;
+  task.columns = int8 ? blocks_ * kBlock : columns_;
+  if (bf16) {
+    task.x_bf16 = bf16_.data();
+    task.x_bf16_stride = bf16_stride(columns_);
+  }
+  if (!int8) return;
   task.q = q_.data();
   task.q_scale = scale_.data();
   task.q_sum = sum_.data();

@@ -31,22 +31,18 @@ BlockLayout layout_of(DType dtype) {
   }
 }
 
-int position_in_panel(DType dtype, int c) {
-  if (dtype != DType::kBF16) return c;
-  return c < 8 ? 2 * c : 2 * (c - 8) + 1;
-}
-
 /// Calls copy.operator()<bytes>(offset in the row, offset in the panel) for every piece of row
 /// `c`; sizes known to the compiler make each a single move.
 template <class Copy>
 void for_pieces(DType dtype, std::int64_t columns, int c, const Copy& copy) {
   if (!is_quantised(dtype)) {
-    const int size = info_of(dtype).block_bytes, at = position_in_panel(dtype, c);
+    const bool wide = info_of(dtype).block_bytes == 4;
     for (std::int64_t k = 0; k < columns; ++k) {
-      if (size == 4) {
-        copy.template operator()<4>(k * 4, (k * kPanelRows + at) * 4);
+      const std::int64_t at = position_in_panel(dtype, k, c);
+      if (wide) {
+        copy.template operator()<4>(k * 4, at * 4);
       } else {
-        copy.template operator()<2>(k * 2, (k * kPanelRows + at) * 2);
+        copy.template operator()<2>(k * 2, at * 2);
       }
     }
     return;
@@ -67,6 +63,11 @@ void for_pieces(DType dtype, std::int64_t columns, int c, const Copy& copy) {
 
 }  // namespace
 
+std::int64_t position_in_panel(DType dtype, std::int64_t k, int c) {
+  if (dtype != DType::kBF16) return k * kPanelRows + c;
+  return k / 2 * 2 * kPanelRows + 2 * c + k % 2;
+}
+
 bool can_hold(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -86,7 +87,9 @@ std::int64_t held_columns(DType dtype, std::int64_t columns) {
 }
 
 std::int64_t panel_bytes_of(DType dtype, std::int64_t columns) {
-  const auto elements = static_cast<std::uint64_t>(held_columns(dtype, columns)) * kPanelRows;
+  const std::int64_t held =
+      dtype == DType::kBF16 ? (columns + 1) / 2 * 2 : held_columns(dtype, columns);
+  const auto elements = static_cast<std::uint64_t>(held) * kPanelRows;
   return static_cast<std::int64_t>((bytes_of(dtype, elements) + 63) / 64 * 64);
 }
 

@@ -16,6 +16,9 @@ std::int64_t held_columns(DType dtype, std::int64_t columns);
 /// Bytes of a panel, a multiple of 64; the layout is described in panel_task.h.
 std::int64_t panel_bytes_of(DType dtype, std::int64_t columns);
 
+/// Element of a panel of floats that holds column `k` of row `c`.
+std::int64_t position_in_panel(DType dtype, std::int64_t k, int c);
+
 /// Puts row `c` (0..15), `held_columns` elements of `dtype` as stored, into a panel.
 void insert_row(DType dtype, const std::byte* row, std::int64_t columns, int c, std::byte* panel);
 /// The inverse of insert_row.

@@ -15,13 +15,17 @@ constexpr int kBlock = 32;
 /// Products of activation rows with consecutive panels:
 ///   y[r, 16 p + c] (+)= sum_k x[row(r), k] * panel_p[k, c].
 ///
-/// Panels of floats: [columns][16] of fp32, fp16, or bf16 (bf16 in the order 0 8 1 9 ... 7 15).
+/// Panels of floats: [columns][16] of fp32 or fp16; bf16 in pairs of columns, [columns / 2][16][2],
+/// an odd last column paired with zeros.
 /// Panels of blocks, B = columns / 32: B blocks of quants, then B x 16 fp16 scales (Q4_1: 16
 /// scales and 16 minima a block). Quants of a block: Q8_0 8 groups x 16 rows x 4 columns of int8;
 /// Q4: 4 groups x 16 rows x 4 bytes, a byte holds column 4g + j low and 16 + 4g + j high.
 struct PanelTask {
   const float* x = nullptr;  ///< float activations, or null
   std::int64_t x_stride = 0;
+
+  const std::uint16_t* x_bf16 = nullptr;  ///< bf16 activations [.., even columns], or null
+  std::int64_t x_bf16_stride = 0;
 
   const std::int8_t* q = nullptr;       ///< [.., columns] int8 activations, or null
   const float* q_scale = nullptr;       ///< [.., columns / 32]
@@ -56,7 +60,11 @@ struct PanelFunctions {
 
 PanelFunctions panel_functions_avx2();
 PanelFunctions panel_functions_avx512();
+/// bf16 weights times activations rounded to bf16, pairs of products added in fp32.
+PanelFunctions panel_functions_avx512_bf16();
 PanelFunctions panel_functions_avx512_vnni();
+/// bf16 weights times activations rounded to bf16, and blocks, in tiles; with AVX-512 VNNI.
+PanelFunctions panel_functions_amx();
 PanelFunctions panel_functions_reference();
 /// Block formats with float activations: what the int8 activations are measured against.
 PanelFunctions panel_functions_float_activations();
@@ -75,6 +83,8 @@ struct RowFunctions {
   float (*exp)(float* x, float scale, float shift, std::int64_t n);
   /// y += a * x.
   void (*axpy)(float a, const float* x, float* y, std::int64_t n);
+  /// bf16 nearest to x, ties to even.
+  void (*to_bf16)(const float* x, std::uint16_t* y, std::int64_t n);
   /// Blocks of 32: q = round(x / scale), scale = max|x| / 127, sum of q.
   void (*quantise)(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
                    std::int32_t* sum);

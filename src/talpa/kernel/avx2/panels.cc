@@ -6,12 +6,13 @@ namespace {
 struct Avx2 {
   using F = __m256;
   using I = __m256i;
-  static constexpr int kLanes = 8, kHalves = 2, kMaxRows = 6, kPanels = 1, kMaxBlockRows = 4;
+  static constexpr int kLanes = 8, kHalves = 2, kMaxRows = 6, kPanels = 1;
+  static constexpr int kMaxBlockRows = 4, kBlockPanels = 1, kPanelsOfOneRow = 2;
 
   static F zero() { return _mm256_setzero_ps(); }
   static I zero_i() { return _mm256_setzero_si256(); }
-  static F set(float v) { return _mm256_set1_ps(v); }
   static F broadcast(const float* p) { return _mm256_broadcast_ss(p); }
+  static I broadcast_i(const std::int32_t* p) { return _mm256_set1_epi32(*p); }
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
@@ -25,33 +26,32 @@ struct Avx2 {
   }
 };
 
-struct SameOrder {
-  static __m256 from_order(__m256 v) { return v; }
-  static __m256 to_order(__m256 v) { return v; }
-};
-
-struct F32Weights : SameOrder {
-  static constexpr int kColumnBytes = 64;
-  static void load(const std::byte* p, __m256* w) {
+struct F32Weights : FloatActivations<Avx2> {
+  static constexpr int kColumnBytes = 64, kStep = 1;
+  static void load(const std::byte* p, int, __m256 (&w)[2]) {
     w[0] = _mm256_loadu_ps(reinterpret_cast<const float*>(p));
     w[1] = _mm256_loadu_ps(reinterpret_cast<const float*>(p) + 8);
   }
 };
 
-struct F16Weights : SameOrder {
-  static constexpr int kColumnBytes = 32;
-  static void load(const std::byte* p, __m256* w) {
+struct F16Weights : FloatActivations<Avx2> {
+  static constexpr int kColumnBytes = 32, kStep = 1;
+  static void load(const std::byte* p, int, __m256 (&w)[2]) {
     w[0] = Avx2::load_f16(p);
     w[1] = Avx2::load_f16(p + 16);
   }
 };
 
-struct Bf16Weights : SameOrder {
-  static constexpr int kColumnBytes = 32;
-  static void load(const std::byte* p, __m256* w) {
-    const __m256i pairs = Avx2::load_i(p);
-    w[0] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-    w[1] = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff0000)));
+struct Bf16Weights : FloatActivations<Avx2> {
+  static constexpr int kColumnBytes = 32, kStep = 2;
+  static void load(const std::byte* p, int second, __m256 (&w)[2]) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      // Shifted down and up again: a mask would take the last register of the tile.
+      const __m256i pairs = Avx2::load_i(p + 32 * h);
+      w[h] = _mm256_castsi256_ps(
+          _mm256_slli_epi32(second ? _mm256_srli_epi32(pairs, 16) : pairs, 16));
+    }
   }
 };
 
@@ -64,59 +64,63 @@ inline __m256i add_pairs(__m256i products) {
 struct Q8 {
   static constexpr int kQuantBytes = 512, kScaleBytes = 32;
   static constexpr bool kHasMinimum = false;
-  template <int R>
-  static void dot(const std::byte* quants, const std::int8_t* const* q, std::int64_t k,
-                  __m256i* sum) {
+  template <int R, int P>
+  static void dot(const std::byte* quants, std::int64_t panel_bytes, const std::int8_t* const* q,
+                  std::int64_t k, __m256i (&sum)[R][P]) {
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) {
-      const __m256i w = Avx2::load_i(quants + g * 64);
-      const __m256i magnitude = _mm256_abs_epi8(w);
+    for (int g = 0; g < 8; ++g)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const __m256i w = Avx2::load_i(quants + p * panel_bytes + g * 64);
+        const __m256i magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const __m256i x = _mm256_set1_epi32(load_4(q[r] + k + 4 * g));
-        const __m256i products = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
-        sum[r] = _mm256_add_epi32(sum[r], add_pairs(products));
+        for (int r = 0; r < R; ++r) {
+          const __m256i x = _mm256_set1_epi32(load_4(q[r] + k + 4 * g));
+          const __m256i products = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
+          sum[r][p] = _mm256_add_epi32(sum[r][p], add_pairs(products));
+        }
       }
-    }
   }
-  static __m256i finish(__m256i sum, std::int32_t) { return sum; }
+  static __m256i finish(__m256i sum, const std::int32_t*) { return sum; }
 };
 
 /// Nibbles are unsigned, and the eight products of a block's column still fit into 16 bits.
 struct Q4 {
   static constexpr int kQuantBytes = 256;
-  template <int R>
-  static void dot(const std::byte* quants, const std::int8_t* const* q, std::int64_t k,
-                  __m256i* sum) {
+  template <int R, int P>
+  static void dot(const std::byte* quants, std::int64_t panel_bytes, const std::int8_t* const* q,
+                  std::int64_t k, __m256i (&sum)[R][P]) {
     const __m256i mask = _mm256_set1_epi8(15);
 #pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) {
-      const __m256i both = Avx2::load_i(quants + g * 64);
-      const __m256i low = _mm256_and_si256(both, mask);
-      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+    for (int g = 0; g < 4; ++g)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const __m256i both = Avx2::load_i(quants + p * panel_bytes + g * 64);
+        const __m256i low = _mm256_and_si256(both, mask);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const __m256i x0 = _mm256_set1_epi32(load_4(q[r] + k + 4 * g));
-        const __m256i x1 = _mm256_set1_epi32(load_4(q[r] + k + 4 * g + 16));
-        sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(low, x0));
-        sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(high, x1));
+        for (int r = 0; r < R; ++r) {
+          const __m256i x0 = _mm256_set1_epi32(load_4(q[r] + k + 4 * g));
+          const __m256i x1 = _mm256_set1_epi32(load_4(q[r] + k + 4 * g + 16));
+          sum[r][p] = _mm256_add_epi16(sum[r][p], _mm256_maddubs_epi16(low, x0));
+          sum[r][p] = _mm256_add_epi16(sum[r][p], _mm256_maddubs_epi16(high, x1));
+        }
       }
-    }
   }
 };
 
 struct Q40 : Q4 {
   static constexpr int kScaleBytes = 32;
   static constexpr bool kHasMinimum = false;
-  static __m256i finish(__m256i sum, std::int32_t x_sum) {
-    return _mm256_sub_epi32(add_pairs(sum), _mm256_set1_epi32(8 * x_sum));
+  static __m256i finish(__m256i sum, const std::int32_t* x_sum) {
+    return _mm256_sub_epi32(add_pairs(sum), _mm256_slli_epi32(Avx2::broadcast_i(x_sum), 3));
   }
 };
 
 struct Q41 : Q4 {
   static constexpr int kScaleBytes = 64;
   static constexpr bool kHasMinimum = true;
-  static __m256i finish(__m256i sum, std::int32_t) { return add_pairs(sum); }
+  static __m256i finish(__m256i sum, const std::int32_t*) { return add_pairs(sum); }
 };
 
 }  // namespace

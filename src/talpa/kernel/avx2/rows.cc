@@ -128,6 +128,28 @@ void axpy(float a, const float* x, float* y, std::int64_t n) {
   }
 }
 
+/// Adding half of the last place kept, less one where it is even, rounds to nearest.
+__m256i rounded_to_bf16(__m256 v) {
+  const __m256i bits = _mm256_castps_si256(v);
+  const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i half = _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff));
+  const __m256i number = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  return _mm256_blendv_epi8(number, _mm256_set1_epi32(0x7fc0), nan);
+}
+
+void to_bf16(const float* x, std::uint16_t* y, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const __m256i pair = _mm256_packus_epi32(rounded_to_bf16(_mm256_loadu_ps(x + i)),
+                                             rounded_to_bf16(_mm256_loadu_ps(x + i + kLanes)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), _mm256_permute4x64_epi64(pair, 0xd8));
+  }
+  for (; i < n; ++i)
+    y[i] =
+        static_cast<std::uint16_t>(_mm256_extract_epi32(rounded_to_bf16(_mm256_set1_ps(x[i])), 0));
+}
+
 void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
               std::int32_t* sum) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -157,7 +179,8 @@ void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
 }  // namespace
 
 const RowFunctions& row_functions_avx2() {
-  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max, exp, axpy, quantise};
+  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max,
+                                          exp,      axpy,   to_bf16,  quantise};
   return functions;
 }
 

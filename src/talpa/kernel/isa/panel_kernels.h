@@ -9,8 +9,9 @@
 /// is summed in the order of the columns whatever the tile, so that a row's result does not
 /// depend on how many rows it came with.
 ///
-/// An Isa has: F (floats), I (integers), kLanes floats a vector, kHalves vectors a panel,
-/// kMaxRows and kPanels of a tile, and the few operations used below.
+/// An Isa has: F (floats), I (integers), kLanes floats a vector, kHalves vectors a panel, the
+/// sizes of its tiles (kMaxRows x kPanels of floats, kMaxBlockRows x kBlockPanels of blocks,
+/// kPanelsOfOneRow of blocks), and the few operations used below.
 namespace talpa::kernel {
 namespace {
 
@@ -34,13 +35,49 @@ struct Tile {
   bool whole() const { return width >= P * kPanelRows; }
 };
 
+/// Float activations, multiplied column by column.
+template <class Isa>
+struct FloatActivations {
+  using X = float;
+  using W = typename Isa::F;
+  static constexpr bool kPairs = false;
+  static const float* row(const PanelTask& t, std::int64_t r) { return t.x + r * t.x_stride; }
+  static W broadcast(const float* x) { return Isa::broadcast(x); }
+  static W multiply_add(W b, W w, W acc) { return Isa::fma(b, w, acc); }
+};
+
+/// Adds the products of `S` columns from `k` on: one after the other, or as a pair where the
+/// instruction set multiplies pairs.
+template <class Isa, class Weights, int S, int R, int P>
+inline void add_columns(const typename Weights::X* const (&x)[R], std::int64_t k,
+                        const std::byte* panel, std::int64_t panel_bytes,
+                        typename Isa::F (&acc)[R][P][Isa::kHalves]) {
+  constexpr int H = Isa::kHalves, N = Weights::kPairs ? 1 : S;
+#pragma GCC unroll 2
+  for (int s = 0; s < N; ++s) {
+    typename Weights::W w[P][H];
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p)
+      Weights::load(panel + p * panel_bytes + k * Weights::kColumnBytes, s, w[p]);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto b = Weights::broadcast(x[r] + k + s);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) acc[r][p][h] = Weights::multiply_add(b, w[p][h], acc[r][p][h]);
+    }
+  }
+}
+
+/// A tile of sums; `Weights` adds the products of its step of columns.
 template <class Isa, class Weights, int R, int P>
 inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Tile<Isa, P> tile,
                        std::int64_t k0, std::int64_t k1, bool accumulate) {
   using F = typename Isa::F;
   constexpr int H = Isa::kHalves, W = Isa::kLanes;
-  const float* x[R];
-  for (int r = 0; r < R; ++r) x[r] = t.x + row_of(t, row0 + r) * t.x_stride;
+  const typename Weights::X* x[R];
+  for (int r = 0; r < R; ++r) x[r] = Weights::row(t, row_of(t, row0 + r));
   float edge[R * P * kPanelRows];
   float* y = tile.y;
   std::int64_t stride = tile.stride;
@@ -59,29 +96,18 @@ inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Til
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
       for (int h = 0; h < H; ++h)
-        acc[r][p][h] = accumulate
-                           ? Weights::from_order(Isa::load(y + r * stride + p * kPanelRows + h * W))
-                           : Isa::zero();
-  for (std::int64_t k = k0; k < k1; ++k) {
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) {
-      F w[H];
-      Weights::load(panel + p * t.panel_bytes + k * Weights::kColumnBytes, w);
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const F b = Isa::broadcast(x[r] + k);
-#pragma GCC unroll 2
-        for (int h = 0; h < H; ++h) acc[r][p][h] = Isa::fma(b, w[h], acc[r][p][h]);
-      }
-    }
-  }
+        acc[r][p][h] =
+            accumulate ? Isa::load(y + r * stride + p * kPanelRows + h * W) : Isa::zero();
+  std::int64_t k = k0;
+  for (; k + Weights::kStep <= k1; k += Weights::kStep)
+    add_columns<Isa, Weights, Weights::kStep>(x, k, panel, t.panel_bytes, acc);
+  if (k < k1) add_columns<Isa, Weights, 1>(x, k, panel, t.panel_bytes, acc);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
-      for (int h = 0; h < H; ++h)
-        Isa::store(y + r * stride + p * kPanelRows + h * W, Weights::to_order(acc[r][p][h]));
+      for (int h = 0; h < H; ++h) Isa::store(y + r * stride + p * kPanelRows + h * W, acc[r][p][h]);
   if (!tile.whole())
     for (int r = 0; r < R; ++r)
       for (std::int64_t c = 0; c < tile.width; ++c)
@@ -138,10 +164,17 @@ void float_panels(const PanelTask& t) {
   for (; p < t.num_panels; ++p) many_rows<Isa, Weights, 1>(t, p);
 }
 
-/// Rows of int8 blocks times one panel of blocks. The integer sums of a block are exact; blocks
+/// Brings bytes into the second-level cache; harmless beyond the end of the matrix.
+template <int Bytes>
+inline void fetch(const std::byte* p) {
+#pragma GCC unroll 8
+  for (int i = 0; i < Bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
+/// Rows of int8 blocks times P panels of blocks. The integer sums of a block are exact; blocks
 /// are added in order.
-template <class Isa, class Format, int R>
-inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Tile<Isa, 1> tile) {
+template <class Isa, class Format, int R, int P>
+inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Tile<Isa, P> tile) {
   using F = typename Isa::F;
   constexpr int H = Isa::kHalves, W = Isa::kLanes;
   const std::int64_t blocks = t.columns / kBlock;
@@ -154,55 +187,83 @@ inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Til
     q_scale[r] = t.q_scale + row_of(t, row0 + r) * blocks;
     q_sum[r] = t.q_sum + row_of(t, row0 + r) * blocks;
   }
-  F acc[R][H];
+  F acc[R][P][H];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
-    for (int h = 0; h < H; ++h) acc[r][h] = Isa::zero();
+      for (int h = 0; h < H; ++h) acc[r][p][h] = Isa::zero();
   for (std::int64_t b = 0; b < blocks; ++b) {
-    const std::byte* quants = panel + b * Format::kQuantBytes;
+    // One row is as fast as memory: the panels that come next lie too near for the hardware.
+    if constexpr (R == 1 && P > 1) {
+      const std::byte* next = panel + P * t.panel_bytes;
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        fetch<Format::kQuantBytes>(next + p * t.panel_bytes + b * Format::kQuantBytes);
+        fetch<Format::kScaleBytes>(scales + (P + p) * t.panel_bytes + b * Format::kScaleBytes);
+      }
+    }
 #pragma GCC unroll 2
     for (int h = 0; h < H; ++h) {
-      typename Isa::I sum[R];
+      typename Isa::I sum[R][P];
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) sum[r] = Isa::zero_i();
-      Format::template dot<R>(quants + h * W * 4, q, b * kBlock, sum);
-      const F scale = Isa::load_f16(scales + b * Format::kScaleBytes + h * W * 2);
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) sum[r][p] = Isa::zero_i();
+      Format::template dot<R, P>(panel + b * Format::kQuantBytes + h * W * 4, t.panel_bytes, q,
+                                 b * kBlock, sum);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const std::byte* own = scales + p * t.panel_bytes + b * Format::kScaleBytes + h * W * 2;
+        const F scale = Isa::load_f16(own);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const F x_scale = Isa::broadcast(q_scale[r] + b);
-        const F value = Isa::to_float(Format::finish(sum[r], q_sum[r][b]));
-        acc[r][h] = Isa::fma(value, Isa::mul(scale, x_scale), acc[r][h]);
-        if constexpr (Format::kHasMinimum) {
-          const F minimum = Isa::load_f16(scales + b * Format::kScaleBytes + 32 + h * W * 2);
-          const F x_sum = Isa::mul(x_scale, Isa::set(static_cast<float>(q_sum[r][b])));
-          acc[r][h] = Isa::fma(minimum, x_sum, acc[r][h]);
+        for (int r = 0; r < R; ++r) {
+          const F x_scale = Isa::broadcast(q_scale[r] + b);
+          const F value = Isa::to_float(Format::finish(sum[r][p], q_sum[r] + b));
+          acc[r][p][h] = Isa::fma(value, Isa::mul(scale, x_scale), acc[r][p][h]);
+          if constexpr (Format::kHasMinimum) {
+            const F x_sum = Isa::mul(x_scale, Isa::to_float(Isa::broadcast_i(q_sum[r] + b)));
+            acc[r][p][h] = Isa::fma(Isa::load_f16(own + 32), x_sum, acc[r][p][h]);
+          }
         }
       }
     }
   }
-  float edge[kPanelRows];
   for (int r = 0; r < R; ++r) {
+    float edge[P * kPanelRows];
     float* y = tile.y + r * tile.stride;
     float* out = tile.whole() && !t.accumulate ? y : edge;
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
-    for (int h = 0; h < H; ++h) Isa::store(out + h * W, acc[r][h]);
+      for (int h = 0; h < H; ++h) Isa::store(out + p * kPanelRows + h * W, acc[r][p][h]);
     if (out == y) continue;
-    for (std::int64_t c = 0; c < kPanelRows && c < tile.width; ++c)
+    for (std::int64_t c = 0; c < P * kPanelRows && c < tile.width; ++c)
       y[c] = t.accumulate ? y[c] + edge[c] : edge[c];
   }
 }
 
+template <class Isa, class Format, int R, int P>
+inline void block_rows(const PanelTask& t, int p) {
+  for_row_tiles<R>(0, t.rows, [&]<int N>(int row) {
+    const Tile<Isa, P> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
+                           t.width - p * kPanelRows};
+    block_tile<Isa, Format, N, P>(t, row, t.panels + p * t.panel_bytes, out);
+  });
+}
+
+/// One row takes several panels at once, so that their sums do not wait for each other.
 template <class Isa, class Format>
 void block_panels(const PanelTask& t) {
-  for (int p = 0; p < t.num_panels; ++p) {
-    const std::byte* panel = t.panels + p * t.panel_bytes;
-    for_row_tiles<Isa::kMaxBlockRows>(0, t.rows, [&]<int R>(int row) {
-      const Tile<Isa, 1> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
-                             t.width - p * kPanelRows};
-      block_tile<Isa, Format, R>(t, row, panel, out);
-    });
-  }
+  int p = 0;
+  if (t.rows == 1)
+    for (; p + Isa::kPanelsOfOneRow <= t.num_panels; p += Isa::kPanelsOfOneRow)
+      block_rows<Isa, Format, 1, Isa::kPanelsOfOneRow>(t, p);
+  if (t.rows > 1)
+    for (; p + Isa::kBlockPanels <= t.num_panels; p += Isa::kBlockPanels)
+      block_rows<Isa, Format, Isa::kMaxBlockRows, Isa::kBlockPanels>(t, p);
+  for (; p < t.num_panels; ++p) block_rows<Isa, Format, Isa::kMaxBlockRows, 1>(t, p);
 }
 
 }  // namespace

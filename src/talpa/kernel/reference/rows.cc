@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "talpa/format/dtype.h"
 #include "talpa/kernel/panel_task.h"
 
 namespace talpa::kernel {
@@ -43,6 +44,10 @@ void axpy(float a, const float* x, float* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+void to_bf16(const float* x, std::uint16_t* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = float_to_bf16(x[i]);
+}
+
 void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
               std::int32_t* sum) {
   for (std::int64_t b = 0; b < blocks; ++b, x += kBlock, q += kBlock) {
@@ -62,7 +67,8 @@ void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
 }  // namespace
 
 const RowFunctions& row_functions_reference() {
-  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max, exp, axpy, quantise};
+  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max,
+                                          exp,      axpy,   to_bf16,  quantise};
   return functions;
 }
 

@@ -1,0 +1,132 @@
+#include "talpa/eval/bench_report.h"
+
+#include <fmt/ranges.h>
+
+#include "talpa/base/cpu.h"
+#include "talpa/kernel/implementation.h"
+
+namespace talpa {
+
+namespace {
+
+std::string giga(double per_second) { return fmt::format("{:.1f}", per_second * 1e-9); }
+
+std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
+
+std::string times(double ratio) { return fmt::format("{:.2f}", ratio); }
+
+}  // namespace
+
+std::string describe_experts(const LatentConfig& latent, int num_experts) {
+  if (!latent.enabled()) return "dense";
+  std::vector<std::string> factored;
+  if (latent.factor_gate) factored.emplace_back("gate");
+  if (latent.factor_up) factored.emplace_back("up");
+  if (latent.factor_down) factored.emplace_back("down");
+  return fmt::format("k={} r={} {}{}", latent.group_size > 0 ? latent.group_size : num_experts,
+                     latent.latent_dim, fmt::join(factored, ","),
+                     latent.share_gate_up_latent ? " shared" : "");
+}
+
+Table limits_table(const MachineLimits& limits) {
+  const bool several = limits.all.threads > 1;
+  std::vector<std::string> header = {"limit", "instructions", "unit", "1 thread", "per core-s"};
+  if (several) {
+    header.push_back(fmt::format("{} threads", limits.all.threads));
+    header.emplace_back("per core-s");
+  }
+  Table table(header);
+  auto add = [&](const char* name, const std::string& with, const char* unit,
+                 Rate ThreadLimits::*rate) {
+    std::vector<std::string> row = {name, with, unit};
+    for (const ThreadLimits* threads : {&limits.one, &limits.all}) {
+      if (threads == &limits.all && !several) continue;
+      row.push_back(giga((threads->*rate).per_second));
+      row.push_back(giga((threads->*rate).per_core_second));
+    }
+    table.add_row(row);
+  };
+  add("memory read", limits.read_with, "GB/s", &ThreadLimits::dram_read);
+  add("fp32", limits.fp32_with, "GFLOP/s", &ThreadLimits::fp32);
+  add("int8", limits.int8_with, "GOP/s", &ThreadLimits::int8);
+  if (!limits.bf16_with.empty()) add("bf16", limits.bf16_with, "GFLOP/s", &ThreadLimits::bf16);
+  return table;
+}
+
+Table layer_table(const std::vector<LayerSpeed>& layers, int num_experts) {
+  Table table({"experts", "held", "rows", "ms", "us/row", "read", "GB/s", "GOP/s", "GOP/core-s",
+               "limit", "share", "of core-s"});
+  for (const LayerSpeed& layer : layers)
+    table.add_row({describe_experts(layer.latent, num_experts), name_of(layer.held),
+                   std::to_string(layer.rows), fmt::format("{:.3f}", layer.run.wall * 1e3),
+                   fmt::format("{:.1f}", layer.run.wall * 1e6 / layer.rows),
+                   format_bytes(layer.bytes), giga(layer.bytes_per_second()),
+                   giga(layer.operations_per_second()), giga(layer.operations_per_core_second()),
+                   layer.share.limit, percent(layer.share.of_second),
+                   percent(layer.share.of_core_second)});
+  return table;
+}
+
+Table gain_table(const std::vector<LayerSpeed>& layers, int num_experts) {
+  Table table({"experts", "held", "rows", "speed vs dense", "per core-s", "bytes ratio",
+               "MAC ratio", "realised", "of"});
+  for (const LayerSpeed& layer : layers)
+    if (const auto& gain = layer.gain)
+      table.add_row({describe_experts(layer.latent, num_experts), name_of(layer.held),
+                     std::to_string(layer.rows), times(gain->speed), times(gain->speed_per_core),
+                     fmt::format("{:.3f}", gain->bytes), fmt::format("{:.3f}", gain->macs),
+                     times(gain->realised), gain->by_bytes ? "bytes" : "MACs"});
+  return table;
+}
+
+Table model_table(const std::vector<ModelSpeed>& models) {
+  std::vector<std::string> header = {"model", "held",  "phase", "tokens/s", "per core-s",
+                                     "GB/s",  "GOP/s", "limit", "share",    "of core-s"};
+  if (models.size() > 1) header.emplace_back("speed vs first");
+  Table table(header);
+  for (const ModelSpeed& model : models)
+    for (const auto& [name, phase] :
+         {std::pair{"prefill", &model.prefill}, std::pair{"decode", &model.decode}}) {
+      const double operations = phase->work.operations + phase->work.float_operations;
+      std::vector<std::string> row = {model.name,
+                                      name_of(model.held),
+                                      name,
+                                      fmt::format("{:.1f}", phase->tokens_per_second()),
+                                      fmt::format("{:.1f}", phase->tokens_per_core_second()),
+                                      giga(phase->work.bytes / phase->round.wall),
+                                      giga(operations / phase->round.wall),
+                                      phase->share.limit,
+                                      percent(phase->share.of_second),
+                                      percent(phase->share.of_core_second)};
+      if (models.size() > 1) row.push_back(times(phase->speed));
+      table.add_row(row);
+    }
+  return table;
+}
+
+std::string load_note(const std::optional<MachineLoad>& load) {
+  constexpr double kQuiet = 0.1;
+  if (!load || load->other_cores + load->stolen_cores < kQuiet) return {};
+  return fmt::format(
+      "Other processes took {:.2f} cores of this machine meanwhile{}: go by the columns per "
+      "core-second.\n",
+      load->other_cores,
+      load->stolen_cores >= kQuiet ? fmt::format(", and its host {:.2f}", load->stolen_cores) : "");
+}
+
+std::string to_text(const BenchReport& report) {
+  std::vector<std::string> parts = {
+      fmt::format("{}: {}; {} threads; kernels: {}\n", cpu_features().model,
+                  fmt::join(cpu_feature_names(), " "), report.limits.all.threads,
+                  kernel::implementations_in_use()),
+      limits_table(report.limits).text()};
+  if (!report.layers.empty())
+    parts.push_back(layer_table(report.layers, report.num_experts).text());
+  if (const Table gains = gain_table(report.layers, report.num_experts); !gains.rows().empty())
+    parts.push_back(gains.text());
+  if (!report.models.empty()) parts.push_back(model_table(report.models).text());
+  if (std::string note = load_note(report.load); !note.empty()) parts.push_back(std::move(note));
+  return fmt::format("{}", fmt::join(parts, "\n"));
+}
+
+}  // namespace talpa

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "talpa/engine/model.h"
+#include "talpa/eval/bound.h"
+
+namespace talpa {
+
+struct ModelBenchOptions {
+  int prompt_tokens = 512;  ///< of each sequence, fed at once
+  int decode_tokens = 128;  ///< of each sequence, fed one by one
+  int batch = 1;            ///< sequences
+  int context = 0;          ///< tokens that a sequence holds before its prompt
+  int rounds = 5;
+  const std::atomic<bool>* cancelled = nullptr;     ///< throws kInterrupted when set
+  std::function<void(std::int64_t done)> progress;  ///< of rounds * models
+};
+
+/// A model to time.
+struct BenchedModel {
+  std::string name;
+  DType held = DType::kF32;  ///< type of most of its matrices: arithmetic is counted against it
+  Model* model = nullptr;
+};
+
+/// Prefill or decoding of one model.
+struct PhaseSpeed {
+  std::int64_t tokens = 0;    ///< of all sequences in one round
+  Elapsed round;              ///< medians
+  Work work;                  ///< of one round
+  LimitShare share;           ///< set by judge()
+  double speed = 1;           ///< by the clock, over the first model: median over rounds
+  double speed_per_core = 1;  ///< of CPU time
+
+  double tokens_per_second() const { return static_cast<double>(tokens) / round.wall; }
+  double tokens_per_core_second() const { return static_cast<double>(tokens) / round.cpu; }
+};
+
+struct ModelSpeed {
+  std::string name;
+  DType held = DType::kF32;
+  std::uint64_t weight_bytes = 0, active_bytes = 0;
+  PhaseSpeed prefill, decode;
+};
+
+/// Times models in turn, round after round, on random tokens through Model::forward. One round
+/// before is not counted. All models must have the vocabulary of the first.
+std::vector<ModelSpeed> bench_models(std::span<const BenchedModel> models,
+                                     const ModelBenchOptions& options = {});
+
+/// Fills in what follows from the limits.
+void judge(std::span<ModelSpeed> models, const ThreadLimits& limits);
+
+/// Bytes of weights that a step of `rows` tokens reads, uniform routing, at least: every matrix
+/// once.
+double step_bytes(const Model& model, int rows);
+/// Work of feeding `tokens` tokens to each of `batch` sequences that hold `context`, in steps of
+/// `step` tokens a sequence with the logits of the last: weights, and keys and values once a step.
+Work feed_work(const Model& model, int batch, int context, int tokens, int step);
+
+}  // namespace talpa
