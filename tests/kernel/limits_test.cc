@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "talpa/base/random.h"
@@ -47,8 +49,9 @@ TEST(Limits, LoopsDoTheirWork) {
 
 TEST(Limits, AreMeasured) {
   ThreadPool pool(2);
-  const MachineLimits limits =
-      measure_limits(pool, {.seconds = 0.002, .free_memory = std::uint64_t{256} << 20});
+  LimitMeter meter(pool, {.seconds = 0.002, .free_memory = std::uint64_t{256} << 20});
+  EXPECT_FALSE(meter.meanwhile());
+  const MachineLimits limits = meter.best();
   EXPECT_EQ(limits.one.threads, 1);
   EXPECT_EQ(limits.all.threads, 2);
   EXPECT_EQ(limits.buffer_bytes, std::uint64_t{64} << 20);
@@ -60,6 +63,22 @@ TEST(Limits, AreMeasured) {
   EXPECT_EQ(limits.bf16_with.empty(), limits.one.bf16.per_second == 0);
   // Two threads are on at most two cores.
   EXPECT_LT(limits.all.fp32.per_second, 3 * limits.all.fp32.per_core_second);
+}
+
+TEST(Limits, AreSampledNowAndThen) {
+  ThreadPool pool(2);
+  LimitMeter meter(pool, {.free_memory = std::uint64_t{256} << 20});
+  for (int i = 0; i < 2; ++i) {
+    meter.sample();
+    meter.sample();  // too early: takes none
+    std::this_thread::sleep_for(std::chrono::milliseconds(260));
+  }
+  EXPECT_FALSE(meter.meanwhile());
+  meter.sample();
+  ASSERT_TRUE(meter.meanwhile());
+  EXPECT_EQ(meter.meanwhile()->threads, 2);
+  EXPECT_GT(meter.meanwhile()->dram_read.per_core_second, 1e6);
+  EXPECT_GT(meter.meanwhile()->int8.per_second, 1e6);
 }
 
 }  // namespace

@@ -9,8 +9,8 @@ namespace talpa {
 /// Cores this process may use: affinity and cgroup quota honoured, at least 1.
 int available_cores();
 
-/// A pool of `size` threads including the caller. Workers sleep between jobs, so a busy
-/// neighbour costs in proportion.
+/// A pool of `size` threads including the caller. Idle workers spin for some tens of microseconds,
+/// then sleep, and no job waits for a worker that is not running: a neighbour costs in proportion.
 class ThreadPool {
  public:
   explicit ThreadPool(int size);

@@ -86,6 +86,7 @@ Json to_json(const BenchReport& report) {
                {"limits",
                 {{"one_thread", limits_json(limits.one)},
                  {"all_threads", limits_json(limits.all)},
+                 {"meanwhile", report.meanwhile ? limits_json(*report.meanwhile) : Json(nullptr)},
                  {"instructions",
                   {{"dram_read", limits.read_with},
                    {"fp32", limits.fp32_with},

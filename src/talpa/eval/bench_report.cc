@@ -28,19 +28,28 @@ std::string describe_experts(const LatentConfig& latent, int num_experts) {
                      latent.share_gate_up_latent ? " shared" : "");
 }
 
-Table limits_table(const MachineLimits& limits) {
-  const bool several = limits.all.threads > 1;
+void judge(BenchReport& report) {
+  const ThreadLimits& limits = report.meanwhile ? *report.meanwhile : report.limits.all;
+  judge(report.layers, limits);
+  judge(report.models, limits);
+}
+
+Table limits_table(const BenchReport& report) {
+  const MachineLimits& limits = report.limits;
   std::vector<std::string> header = {"limit", "instructions", "unit", "1 thread", "per core-s"};
-  if (several) {
-    header.push_back(fmt::format("{} threads", limits.all.threads));
+  std::vector<const ThreadLimits*> columns = {&limits.one};
+  auto add_columns = [&](const ThreadLimits& threads, const char* when) {
+    header.push_back(fmt::format("{} threads{}", threads.threads, when));
     header.emplace_back("per core-s");
-  }
+    columns.push_back(&threads);
+  };
+  if (limits.all.threads > 1) add_columns(limits.all, "");
+  if (report.meanwhile) add_columns(*report.meanwhile, " meanwhile");
   Table table(header);
   auto add = [&](const char* name, const std::string& with, const char* unit,
                  Rate ThreadLimits::*rate) {
     std::vector<std::string> row = {name, with, unit};
-    for (const ThreadLimits* threads : {&limits.one, &limits.all}) {
-      if (threads == &limits.all && !several) continue;
+    for (const ThreadLimits* threads : columns) {
       row.push_back(giga((threads->*rate).per_second));
       row.push_back(giga((threads->*rate).per_core_second));
     }
@@ -108,8 +117,8 @@ std::string load_note(const std::optional<MachineLoad>& load) {
   constexpr double kQuiet = 0.1;
   if (!load || load->other_cores + load->stolen_cores < kQuiet) return {};
   return fmt::format(
-      "Other processes took {:.2f} cores of this machine meanwhile{}: go by the columns per "
-      "core-second.\n",
+      "Other processes took {:.2f} cores of this machine meanwhile{}: times by the clock are long, "
+      "shares rough.\n",
       load->other_cores,
       load->stolen_cores >= kQuiet ? fmt::format(", and its host {:.2f}", load->stolen_cores) : "");
 }
@@ -119,7 +128,7 @@ std::string to_text(const BenchReport& report) {
       fmt::format("{}: {}; {} threads; kernels: {}\n", cpu_features().model,
                   fmt::join(cpu_feature_names(), " "), report.limits.all.threads,
                   kernel::implementations_in_use()),
-      limits_table(report.limits).text()};
+      limits_table(report).text()};
   if (!report.layers.empty())
     parts.push_back(layer_table(report.layers, report.num_experts).text());
   if (const Table gains = gain_table(report.layers, report.num_experts); !gains.rows().empty())

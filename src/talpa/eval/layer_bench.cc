@@ -181,6 +181,7 @@ class LayerBench {
     for (int round = 0; round < options_.rounds; ++round, first += passes)
       for (const auto& lane : lanes) {
         stop_if_cancelled();
+        if (options_.meter != nullptr) options_.meter->sample();
         const Elapsed elapsed = lane->run(first, passes);
         lane->wall.push_back(elapsed.wall / static_cast<double>(passes));
         lane->cpu.push_back(elapsed.cpu / static_cast<double>(passes));

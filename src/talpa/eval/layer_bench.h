@@ -21,6 +21,7 @@ struct LayerBenchOptions {
   /// caches up to 1 GB.
   std::uint64_t distinct_bytes = default_distinct_bytes();
   std::uint64_t memory = std::uint64_t{4} << 30;    ///< that weights may take
+  LimitMeter* meter = nullptr;                      ///< takes its samples between rounds
   const std::atomic<bool>* cancelled = nullptr;     ///< throws kInterrupted when set
   std::function<void(std::int64_t done)> progress;  ///< rounds of one layer, see num_layer_runs
 

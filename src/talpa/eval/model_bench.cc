@@ -175,6 +175,7 @@ std::vector<ModelSpeed> bench_models(std::span<const BenchedModel> models,
     for (ModelLane& lane : lanes) {
       if (options.cancelled != nullptr && options.cancelled->load())
         fail(ErrorCode::kInterrupted, "interrupted");
+      if (options.meter != nullptr) options.meter->sample();
       lane.run_round(prompt, decoded);
       if (options.progress) options.progress(++done);
     }

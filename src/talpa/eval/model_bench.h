@@ -19,6 +19,7 @@ struct ModelBenchOptions {
   int batch = 1;            ///< sequences
   int context = 0;          ///< tokens that a sequence holds before its prompt
   int rounds = 5;
+  LimitMeter* meter = nullptr;                      ///< takes its samples between rounds
   const std::atomic<bool>* cancelled = nullptr;     ///< throws kInterrupted when set
   std::function<void(std::int64_t done)> progress;  ///< of rounds * models
 };

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <vector>
@@ -18,7 +21,8 @@
 
 namespace talpa {
 
-namespace {
+/// Named, since LimitMeter::State has members of these types.
+namespace limit_parts {
 
 using kernel::ArithmeticLoop;
 using kernel::LimitFunctions;
@@ -73,33 +77,8 @@ TimedLoop fastest(const std::vector<LimitFunctions>& sets, ArithmeticLoop LimitF
   return best;
 }
 
-/// Best rates of passes that each do `work`, for about `seconds`.
-template <class Pass>
-Rate best_rate(double work, double seconds, const Pass& pass) {
-  constexpr int kMinPasses = 3;
-  Rate best;
-  const Stopwatch whole;
-  for (int i = 0; i < kMinPasses || whole.elapsed().wall < seconds; ++i) {
-    const Stopwatch watch;
-    pass();
-    const Elapsed elapsed = watch.elapsed();
-    best.per_second = std::max(best.per_second, work / std::max(elapsed.wall, 1e-9));
-    best.per_core_second = std::max(best.per_core_second, work / std::max(elapsed.cpu, 1e-9));
-  }
-  return best;
-}
-
-Rate arithmetic_rate(const TimedLoop& timed, double seconds, ThreadPool& pool) {
-  if (timed.loop.run == nullptr) return {};
-  const std::int64_t runs = kRunsPerPass * pool.size();
-  return best_rate(static_cast<double>(runs) * timed.operations(), seconds, [&] {
-    pool.parallel_for(runs, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) use(timed.loop.run(timed.rounds));
-    });
-  });
-}
-
-/// Memory on huge pages, written once: what was never written is one page of zeros.
+/// Memory on huge pages, each with data of its own: what was never written is one page of zeros,
+/// and a host may merge equal pages.
 class ReadBuffer {
  public:
   ReadBuffer(std::uint64_t bytes, ThreadPool& pool) : bytes_(bytes) {
@@ -108,29 +87,19 @@ class ReadBuffer {
     if (data_ == nullptr) throw std::bad_alloc();
     ::madvise(data_.get(), bytes, MADV_HUGEPAGE);
     pool.parallel_for(pieces(), 1, [&](std::int64_t begin, std::int64_t end) {
-      std::memset(piece(begin), 1, static_cast<std::size_t>((end - begin) * kReadPiece));
+      for (std::int64_t i = begin * kReadPiece; i < end * kReadPiece; i += sizeof i)
+        std::memcpy(piece(0) + i, &i, sizeof i);
     });
   }
 
-  /// The set that reads fastest: how much to prefetch, and in how many streams, depends on the CPU.
-  const LimitFunctions* fastest_reader(const std::vector<LimitFunctions>& sets) const {
-    ThreadPool single(1);
-    const LimitFunctions* best = nullptr;
-    double highest = 0;
-    for (const LimitFunctions& set : sets) {
-      if (set.read == nullptr) continue;
-      const double rate = read_rate(set, 0, single).per_core_second;
-      if (rate > highest) best = &set;
-      highest = std::max(highest, rate);
-    }
-    return best;
-  }
+  std::int64_t pieces() const { return static_cast<std::int64_t>(bytes_) / kReadPiece; }
 
-  Rate read_rate(const LimitFunctions& set, double seconds, ThreadPool& pool) const {
-    return best_rate(static_cast<double>(bytes_), seconds, [&] {
-      pool.parallel_for(pieces(), 1, [&](std::int64_t begin, std::int64_t end) {
-        use(set.read(piece(begin), (end - begin) * kReadPiece));
-      });
+  /// Reads `count` pieces from the one at `first` on, around the end.
+  void read(const LimitFunctions& set, std::int64_t first, std::int64_t count,
+            ThreadPool& pool) const {
+    pool.parallel_for(count, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        use(set.read(piece((first + i) % pieces()), kReadPiece));
     });
   }
 
@@ -138,7 +107,6 @@ class ReadBuffer {
   struct Free {
     void operator()(std::byte* p) const { std::free(p); }
   };
-  std::int64_t pieces() const { return static_cast<std::int64_t>(bytes_) / kReadPiece; }
   std::byte* piece(std::int64_t index) const { return data_.get() + index * kReadPiece; }
 
   std::uint64_t bytes_;  ///< whole pieces
@@ -155,7 +123,12 @@ std::uint64_t read_buffer_bytes(std::uint64_t free_memory) {
   return bytes / kReadPiece * kReadPiece;
 }
 
-}  // namespace
+/// One rate of each kind, in the order of kRates.
+using Rates = std::array<Rate, std::size(kRates)>;
+
+}  // namespace limit_parts
+
+using namespace limit_parts;
 
 std::vector<LimitFunctions> kernel::limit_functions() {
   const CpuFeatures& cpu = cpu_features();
@@ -176,30 +149,108 @@ std::uint64_t last_level_cache_bytes() {
   return bytes > 0 ? static_cast<std::uint64_t>(bytes) : 0;
 }
 
-MachineLimits measure_limits(ThreadPool& pool, const LimitOptions& options) {
-  const std::vector<LimitFunctions> sets = kernel::limit_functions();
-  const TimedLoop fp32 = fastest(sets, &LimitFunctions::fp32);
-  const TimedLoop int8 = fastest(sets, &LimitFunctions::int8);
-  const TimedLoop bf16 = fastest(sets, &LimitFunctions::bf16);
+struct LimitMeter::State {
+  std::vector<LimitFunctions> sets = kernel::limit_functions();
+  std::array<TimedLoop, 3> loops = {fastest(sets, &LimitFunctions::fp32),
+                                    fastest(sets, &LimitFunctions::int8),
+                                    fastest(sets, &LimitFunctions::bf16)};
+  ThreadPool& pool;
+  ThreadPool single{1};
+  double seconds;
+  ReadBuffer buffer;
+  const LimitFunctions* reader = nullptr;
+  std::int64_t next_piece = 0;
+  std::vector<Rates> samples;
+  Stopwatch since_sample;
+
+  State(ThreadPool& threads, const LimitOptions& options)
+      : pool(threads),
+        seconds(options.seconds),
+        buffer(read_buffer_bytes(options.free_memory), threads) {
+    pick_reader();
+  }
+
+  /// How much to prefetch, and in how many streams, depends on the CPU.
+  void pick_reader() {
+    const LimitFunctions* fastest = nullptr;
+    double highest = 0;
+    for (const LimitFunctions& set : sets) {
+      if (set.read == nullptr) continue;
+      reader = &set;
+      const double rate = best_rate(0, single, 0).per_core_second;
+      if (rate > highest) fastest = &set;
+      highest = std::max(highest, rate);
+    }
+    reader = fastest;
+  }
+
+  /// Does a `share` of a whole pass of the kind of rate and times it.
+  Rate pass(std::size_t kind, ThreadPool& threads, double share) {
+    double work = 0;
+    const Stopwatch watch;
+    if (kind == 0) {
+      const auto count = std::max<std::int64_t>(std::llround(share * buffer.pieces()), 1);
+      buffer.read(*reader, next_piece, count, threads);
+      next_piece = (next_piece + count) % buffer.pieces();
+      work = static_cast<double>(count * kReadPiece);
+    } else {
+      const TimedLoop& timed = loops[kind - 1];
+      if (timed.loop.run == nullptr) return {};
+      const auto runs = std::llround(std::ceil(share * kRunsPerPass)) * threads.size();
+      threads.parallel_for(runs, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) use(timed.loop.run(timed.rounds));
+      });
+      work = static_cast<double>(runs) * timed.operations();
+    }
+    const Elapsed elapsed = watch.elapsed();
+    return {work / std::max(elapsed.wall, 1e-9), work / std::max(elapsed.cpu, 1e-9)};
+  }
+
+  /// Best of whole passes, at least three.
+  Rate best_rate(std::size_t kind, ThreadPool& threads, double for_seconds) {
+    constexpr int kMinPasses = 3;
+    Rate best;
+    const Stopwatch watch;
+    for (int i = 0; i < kMinPasses || watch.elapsed().wall < for_seconds; ++i) {
+      const Rate rate = pass(kind, threads, 1);
+      best.per_second = std::max(best.per_second, rate.per_second);
+      best.per_core_second = std::max(best.per_core_second, rate.per_core_second);
+    }
+    return best;
+  }
+
+  ThreadLimits best_rates(ThreadPool& threads) {
+    ThreadLimits limits{.threads = threads.size()};
+    for (std::size_t kind = 0; kind < std::size(kRates); ++kind)
+      limits.*kRates[kind] = best_rate(kind, threads, seconds);
+    return limits;
+  }
+
+  double median_of_samples(std::size_t kind, double Rate::*per) const {
+    std::vector<double> values;
+    for (const Rates& rates : samples) values.push_back(rates[kind].*per);
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  }
+};
+
+LimitMeter::LimitMeter(ThreadPool& pool, const LimitOptions& options)
+    : state_(std::make_unique<State>(pool, options)) {}
+
+LimitMeter::~LimitMeter() = default;
+
+MachineLimits LimitMeter::best() {
+  State& s = *state_;
   MachineLimits limits;
-  limits.fp32_with = fp32.loop.name;
-  limits.int8_with = int8.loop.name;
-  if (bf16.loop.run != nullptr) limits.bf16_with = bf16.loop.name;
-  limits.buffer_bytes = read_buffer_bytes(options.free_memory);
+  limits.read_with = s.reader->name;
+  limits.fp32_with = s.loops[0].loop.name;
+  limits.int8_with = s.loops[1].loop.name;
+  if (s.loops[2].loop.run != nullptr) limits.bf16_with = s.loops[2].loop.name;
+  limits.buffer_bytes = static_cast<std::uint64_t>(s.buffer.pieces() * kReadPiece);
   limits.cache_bytes = last_level_cache_bytes();
-  const ReadBuffer buffer(limits.buffer_bytes, pool);
-  const LimitFunctions& reader = *buffer.fastest_reader(sets);
-  limits.read_with = reader.name;
-  auto measure = [&](ThreadPool& threads) {
-    return ThreadLimits{.threads = threads.size(),
-                        .dram_read = buffer.read_rate(reader, options.seconds, threads),
-                        .fp32 = arithmetic_rate(fp32, options.seconds, threads),
-                        .int8 = arithmetic_rate(int8, options.seconds, threads),
-                        .bf16 = arithmetic_rate(bf16, options.seconds, threads)};
-  };
-  ThreadPool single(1);
-  limits.one = measure(single);
-  limits.all = pool.size() > 1 ? measure(pool) : limits.one;
+  limits.one = s.best_rates(s.single);
+  limits.all = s.pool.size() > 1 ? s.best_rates(s.pool) : limits.one;
   // More threads do no less: where it looks so, others held the cores.
   for (const auto rate : kRates) {
     double& several = (limits.all.*rate).per_second;
@@ -208,15 +259,25 @@ MachineLimits measure_limits(ThreadPool& pool, const LimitOptions& options) {
   return limits;
 }
 
-MachineLimits higher_limits(const MachineLimits& a, const MachineLimits& b) {
-  MachineLimits higher = a;
-  for (const auto threads : {&MachineLimits::one, &MachineLimits::all})
-    for (const auto rate : kRates)
-      for (const auto per : {&Rate::per_second, &Rate::per_core_second}) {
-        double& value = higher.*threads.*rate.*per;
-        value = std::max(value, b.*threads.*rate.*per);
-      }
-  return higher;
+void LimitMeter::sample() {
+  constexpr double kInterval = 0.25, kShare = 0.25;
+  State& s = *state_;
+  if (!s.samples.empty() && s.since_sample.elapsed().wall < kInterval) return;
+  Rates& rates = s.samples.emplace_back();
+  for (std::size_t kind = 0; kind < rates.size(); ++kind)
+    rates[kind] = s.pass(kind, s.pool, kShare);
+  s.since_sample = Stopwatch();
+}
+
+std::optional<ThreadLimits> LimitMeter::meanwhile() const {
+  constexpr std::size_t kFewest = 3;
+  const State& s = *state_;
+  if (s.samples.size() < kFewest) return std::nullopt;
+  ThreadLimits limits{.threads = s.pool.size()};
+  for (std::size_t kind = 0; kind < std::size(kRates); ++kind)
+    limits.*kRates[kind] = {s.median_of_samples(kind, &Rate::per_second),
+                            s.median_of_samples(kind, &Rate::per_core_second)};
+  return limits;
 }
 
 }  // namespace talpa

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "talpa/base/threads.h"
@@ -37,15 +39,32 @@ struct LimitOptions {
   std::uint64_t free_memory = 0;
 };
 
-/// Measures with one thread and with those of `pool`, and takes the best of several passes: reading
-/// memory that no cache holds, and arithmetic on registers. A limit is that of the best instruction
-/// for the job, whether or not a kernel uses it. CPU time spent waiting for memory grows with the
-/// threads that share it: where others hold cores, rates of reading per core-second are high. Warns
-/// when memory is too small to get past caches.
-MachineLimits measure_limits(ThreadPool& pool, const LimitOptions& options = {});
+/// Measures reading memory that no cache holds, and arithmetic on registers. A limit is that of
+/// the best instruction for the job, whether or not a kernel uses it. CPU time spent waiting for
+/// memory grows with the threads that share it: where others hold cores, rates of reading per
+/// core-second are high.
+class LimitMeter {
+ public:
+  /// Takes the memory and picks the instructions. Warns when memory is too small to get past the
+  /// caches.
+  explicit LimitMeter(ThreadPool& pool, const LimitOptions& options = {});
+  ~LimitMeter();
+  LimitMeter(const LimitMeter&) = delete;
+  LimitMeter& operator=(const LimitMeter&) = delete;
 
-/// The higher rates of two measurements: what disturbs one may spare the other.
-MachineLimits higher_limits(const MachineLimits& a, const MachineLimits& b);
+  /// Best of several passes, with one thread and with all: what the machine can do.
+  MachineLimits best();
+
+  /// To be called between rounds of other work: every quarter of a second it takes a pass of some
+  /// 30 milliseconds with all threads. Neighbours and the host slow limits and work alike.
+  void sample();
+  /// Medians of the samples: what the machine could do meanwhile. nullopt with fewer than three.
+  std::optional<ThreadLimits> meanwhile() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// Bytes of the last-level cache as the system reports it; 0 = unknown.
 std::uint64_t last_level_cache_bytes();

@@ -63,11 +63,6 @@ void for_pieces(DType dtype, std::int64_t columns, int c, const Copy& copy) {
 
 }  // namespace
 
-std::int64_t position_in_panel(DType dtype, std::int64_t k, int c) {
-  if (dtype != DType::kBF16) return k * kPanelRows + c;
-  return k / 2 * 2 * kPanelRows + 2 * c + k % 2;
-}
-
 bool can_hold(DType dtype) {
   switch (dtype) {
     case DType::kF32:

@@ -17,7 +17,10 @@ std::int64_t held_columns(DType dtype, std::int64_t columns);
 std::int64_t panel_bytes_of(DType dtype, std::int64_t columns);
 
 /// Element of a panel of floats that holds column `k` of row `c`.
-std::int64_t position_in_panel(DType dtype, std::int64_t k, int c);
+inline std::int64_t position_in_panel(DType dtype, std::int64_t k, int c) {
+  if (dtype != DType::kBF16) return k * kPanelRows + c;
+  return k / 2 * 2 * kPanelRows + 2 * c + k % 2;
+}
 
 /// Puts row `c` (0..15), `held_columns` elements of `dtype` as stored, into a panel.
 void insert_row(DType dtype, const std::byte* row, std::int64_t columns, int c, std::byte* panel);

@@ -51,14 +51,15 @@ std::vector<LatentConfig> latents_of(const BenchCommandOptions& options) {
   return latents;
 }
 
-void bench_one_layer(const BenchCommandOptions& options, ThreadPool& pool, BenchReport& report,
-                     const DecoderConfig& config) {
+void bench_one_layer(const BenchCommandOptions& options, ThreadPool& pool, LimitMeter& meter,
+                     BenchReport& report, const DecoderConfig& config) {
   std::vector<LatentConfig> latents = latents_of(options);
   if (latents.empty() && config.moe.latent.enabled()) latents.push_back(config.moe.latent);
   LayerBenchOptions bench = options.layer_bench;
   if (!options.dtypes.empty()) bench.dtypes = dtypes_of(options);
   bench.rounds = options.rounds;
   bench.memory = part_of_memory(50, bench.memory);
+  bench.meter = &meter;
   bench.cancelled = &catch_interrupts();
   Progress progress("timing", num_layer_runs(latents.size(), bench));
   bench.progress = [&](std::int64_t done) { progress.update(done); };
@@ -66,10 +67,11 @@ void bench_one_layer(const BenchCommandOptions& options, ThreadPool& pool, Bench
   report.layers = bench_layers(config, latents, pool, bench);
 }
 
-void bench_whole_models(const BenchCommandOptions& options, BenchReport& report,
+void bench_whole_models(const BenchCommandOptions& options, LimitMeter& meter, BenchReport& report,
                         const ModelSet& set) {
   ModelBenchOptions bench = options.model_bench;
   bench.rounds = options.rounds;
+  bench.meter = &meter;
   bench.cancelled = &catch_interrupts();
   Progress progress("timing", static_cast<std::int64_t>(set.benched.size()) * bench.rounds);
   bench.progress = [&](std::int64_t done) { progress.update(done); };
@@ -126,14 +128,13 @@ void run(const BenchCommandOptions& options) {
   ThreadPool pool(options.threads > 0 ? options.threads : available_cores());
   const LoadWatch watch;
   BenchReport report;
-  auto limits = [&] { return measure_limits(pool, {.free_memory = memory_info().available}); };
-  report.limits = limits();
+  LimitMeter meter(pool, {.free_memory = memory_info().available});
+  report.limits = meter.best();
   stop_if_interrupted("interrupted");
-  if (options.layer) bench_one_layer(options, pool, report, config);
-  if (whole) bench_whole_models(options, report, set);
-  if (options.layer || whole) report.limits = higher_limits(report.limits, limits());
-  judge(report.layers, report.limits.all);
-  judge(report.models, report.limits.all);
+  if (options.layer) bench_one_layer(options, pool, meter, report, config);
+  if (whole) bench_whole_models(options, meter, report, set);
+  report.meanwhile = meter.meanwhile();
+  judge(report);
   report.load = watch.load();
   print_report(options, report);
 }

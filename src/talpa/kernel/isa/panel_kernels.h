@@ -139,6 +139,19 @@ inline void few_rows(const PanelTask& t) {
   for (; p < t.num_panels; ++p) tile.template operator()<1>();
 }
 
+/// While rows pass by a piece of a panel, brings the same piece of the P panels behind it into the
+/// second-level cache, a share with each tile of rows; harmless beyond the end of the matrix.
+template <int P>
+inline void fetch_share(const PanelTask& t, const std::byte* piece, std::int64_t bytes, int row,
+                        int tile_rows) {
+  const std::int64_t tiles = (t.rows + tile_rows - 1) / tile_rows;
+  const std::int64_t share = (bytes / tiles + 63) / 64 * 64, begin = row / tile_rows * share;
+  const std::int64_t end = begin + share < bytes ? begin + share : bytes;
+  for (int p = P; p < 2 * P; ++p)
+    for (std::int64_t i = begin; i < end; i += 64)
+      __builtin_prefetch(piece + p * t.panel_bytes + i, 0, 2);
+}
+
 /// Many rows: columns in tiles, rows in tiles of registers.
 template <class Isa, class Weights, int P>
 inline void many_rows(const PanelTask& t, int p) {
@@ -146,6 +159,8 @@ inline void many_rows(const PanelTask& t, int p) {
   for (std::int64_t k0 = 0; k0 == 0 || k0 < t.columns; k0 += kColumnTile) {
     const std::int64_t k1 = k0 + kColumnTile < t.columns ? k0 + kColumnTile : t.columns;
     for_row_tiles<Isa::kMaxRows>(0, t.rows, [&]<int R>(int row) {
+      fetch_share<P>(t, panel + k0 * Weights::kColumnBytes, (k1 - k0) * Weights::kColumnBytes, row,
+                     Isa::kMaxRows);
       const Tile<Isa, P> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
                              t.width - p * kPanelRows};
       float_tile<Isa, Weights, R, P>(t, row, panel, out, k0, k1, t.accumulate || k0 > 0);
@@ -247,6 +262,7 @@ inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Til
 template <class Isa, class Format, int R, int P>
 inline void block_rows(const PanelTask& t, int p) {
   for_row_tiles<R>(0, t.rows, [&]<int N>(int row) {
+    if (t.rows > 1) fetch_share<P>(t, t.panels + p * t.panel_bytes, t.panel_bytes, row, R);
     const Tile<Isa, P> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
                            t.width - p * kPanelRows};
     block_tile<Isa, Format, N, P>(t, row, t.panels + p * t.panel_bytes, out);
