@@ -124,7 +124,8 @@ double scale_of(const std::vector<float>& values) {
 /// What rounding activations may cost, relative to the largest result.
 double error_of(DType dtype) {
   if (is_quantised(dtype)) return 0.03;
-  const bool rounds = dtype == DType::kBF16 && kernel::matmul_implementation(dtype).bf16_activations;
+  const bool rounds =
+      dtype == DType::kBF16 && kernel::matmul_implementation(dtype).bf16_activations;
   return rounds ? 0.01 : 1e-5;
 }
 

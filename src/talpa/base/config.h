@@ -65,10 +65,10 @@ concept Configurable = requires {
 
 /// Nearest of `names` to `name` by edit distance, or "" when none is near.
 std::string nearest_name(std::string_view name, std::span<const std::string> names);
-/// Parses a TOML file into JSON; throws kConfig naming file, line and column.
 /// JSON has no NaN and no infinity: null stands for them.
 Json number_or_null(double value);
 
+/// Parses a TOML file into JSON; throws kConfig naming file, line and column.
 Json read_toml(const std::filesystem::path& path);
 Json parse_toml(std::string_view text, const std::string& source);
 /// Parses a JSON file; throws kFormat naming file and byte.

@@ -28,7 +28,8 @@ void add_config_options(CLI::App& app, ConfigOptions& options,
       ->group(kConfigurationGroup);
   app.add_flag("--print-config", options.print_config, "Print the whole configuration and stop")
       ->group(kConfigurationGroup);
-  app.add_flag("--dry-run", options.dry_run, "Check everything, do nothing")->group(kConfigurationGroup);
+  app.add_flag("--dry-run", options.dry_run, "Check everything, do nothing")
+      ->group(kConfigurationGroup);
   app.footer(settings_table(settings));
 }
 

@@ -17,7 +17,9 @@ constexpr int kMaxThreads = 1024;
 void add_log_options(CLI::App& app, CommonOptions& options) {
   CLI::Option* verbose = app.add_flag("-v,--verbose", options.verbose, "Say more on stderr");
   verbose->group(kCommonGroup);
-  app.add_flag("-q,--quiet", options.quiet, "Say errors only")->group(kCommonGroup)->excludes(verbose);
+  app.add_flag("-q,--quiet", options.quiet, "Say errors only")
+      ->group(kCommonGroup)
+      ->excludes(verbose);
 }
 
 void add_json_option(CLI::App& app, CommonOptions& options) {

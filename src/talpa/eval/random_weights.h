@@ -8,7 +8,8 @@
 namespace talpa {
 
 /// Rows of random bf16 weights, to be packed: both signs, magnitudes within a factor of 16, mean
-/// square within a factor of 2 of 1 / columns, nothing denormal. A row depends on the seed and its number alone.
+/// square within a factor of 2 of 1 / columns, nothing denormal. A row depends on the seed and its
+/// number alone.
 RowSource random_rows(std::int64_t rows, std::int64_t columns, std::uint64_t seed);
 
 /// A decoder with random weights in memory, for Model::load: what time and bytes need, and no more.

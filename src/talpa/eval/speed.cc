@@ -1,39 +1,24 @@
 #include "talpa/eval/speed.h"
 
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 
 #include "talpa/base/error.h"
+#include "talpa/base/stopwatch.h"
 #include "talpa/eval/statistics.h"
 
 namespace talpa {
 
 namespace {
 
-/// The clock on the wall and the CPU time of all threads of this process.
-struct Instant {
-  double wall, cpu;
-
-  static Instant now() {
-    timespec cpu{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    const auto wall = std::chrono::steady_clock::now().time_since_epoch();
-    return {std::chrono::duration<double>(wall).count(),
-            static_cast<double>(cpu.tv_sec) + 1e-9 * static_cast<double>(cpu.tv_nsec)};
-  }
-};
-
 /// Rates of one model, one entry a round.
 struct Rates {
   std::vector<double> prefill_cpu, decode_cpu, prefill_wall, decode_wall;
 
-  void add(const Instant& start, const Instant& middle, const Instant& end, double prompt,
-           double decoded) {
-    prefill_cpu.push_back(prompt / (middle.cpu - start.cpu));
-    prefill_wall.push_back(prompt / (middle.wall - start.wall));
-    decode_cpu.push_back(decoded / (end.cpu - middle.cpu));
-    decode_wall.push_back(decoded / (end.wall - middle.wall));
+  void add(const Elapsed& prefill, const Elapsed& decode, double prompt, double decoded) {
+    prefill_cpu.push_back(prompt / prefill.cpu);
+    prefill_wall.push_back(prompt / prefill.wall);
+    decode_cpu.push_back(decoded / decode.cpu);
+    decode_wall.push_back(decoded / decode.wall);
   }
   Speed medians() const {
     return {median(prefill_cpu), median(decode_cpu), median(prefill_wall), median(decode_wall)};
@@ -47,12 +32,13 @@ void run_round(Model& model, std::span<const TokenId> prompt, std::span<const To
     const SequenceInput input{.cache = &cache, .tokens = tokens, .logits = LogitsWanted::kLast};
     model.forward(std::span(&input, 1));
   };
-  const Instant start = Instant::now();
+  const Stopwatch prefill_watch;
   feed(prompt);
-  const Instant middle = Instant::now();
+  const Elapsed prefill = prefill_watch.elapsed();
+  const Stopwatch decode_watch;
   for (std::size_t i = 0; i < decoded.size(); ++i) feed(decoded.subspan(i, 1));
   if (rates != nullptr)
-    rates->add(start, middle, Instant::now(), static_cast<double>(prompt.size()),
+    rates->add(prefill, decode_watch.elapsed(), static_cast<double>(prompt.size()),
                static_cast<double>(decoded.size()));
 }
 

@@ -30,9 +30,9 @@ struct RowImplementation {
   const RowFunctions* functions;
 };
 
-/// Products, best first: amx (bf16, blocks), avx512_vnni (blocks), avx512_bf16 (bf16), avx512 (floats;
-/// preferred where 512-bit multiply-adds run at full width), avx2, float_activations (block formats
-/// with float activations; only when asked for), reference.
+/// Products, best first: amx (bf16, blocks), avx512_vnni (blocks), avx512_bf16 (bf16), avx512
+/// (floats; preferred where 512-bit multiply-adds run at full width), avx2, float_activations
+/// (block formats with float activations; only when asked for), reference.
 std::span<const MatmulImplementation> matmul_implementations();
 std::span<const RowImplementation> row_implementations();
 

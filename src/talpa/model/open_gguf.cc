@@ -28,7 +28,8 @@ void check_rope_factors(const GgufFile& file, TensorMatcher& matcher) {
   matcher.ignore(name);
 }
 
-Weight take_gguf_weight(TensorMatcher& matcher, const DecoderConfig& config, const WeightSpec& spec) {
+Weight take_gguf_weight(TensorMatcher& matcher, const DecoderConfig& config,
+                        const WeightSpec& spec) {
   Weight weight{spec.shape, {}};
   const std::string stored = gguf_name(spec.name);
   if (!gguf_pairs_rows(config, spec.name)) {

@@ -24,7 +24,7 @@ std::string laboratory_text(const Json& laboratory) {
   if (!laboratory.at("works").get<bool>()) return out;
   out += line("libtorch", laboratory.at("libtorch").get<std::string>());
   out += line("BLAS", fmt::format("{}, {} threads", laboratory.at("blas").get<std::string>(),
-                                 laboratory.at("threads").get<int>()));
+                                  laboratory.at("threads").get<int>()));
   return out + line("GPU", laboratory.at("gpu").get<std::string>());
 }
 
@@ -44,7 +44,7 @@ void run(const DoctorOptions& options) {
   out += line("kernels", facts.at("kernels").get<std::string>());
   out += line("cores", std::to_string(facts.at("cores").get<int>()));
   out += line("memory", fmt::format("{} free of {}", gib(facts.at("memory_available_bytes")),
-                                   gib(facts.at("memory_total_bytes"))));
+                                    gib(facts.at("memory_total_bytes"))));
   out += laboratory_text(facts.at("laboratory"));
   out += report.notes.empty() ? "\nNothing here will be slow.\n" : "\nWorth knowing\n";
   for (const std::string& note : report.notes) out += "  - " + note + "\n";

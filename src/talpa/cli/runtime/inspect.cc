@@ -67,12 +67,12 @@ std::string summary(const Json& report) {
   std::string out;
   if (report.contains("path"))
     out += fact("model", fmt::format("{} ({})", report.at("path").get<std::string>(),
-                                    report.at("format").get<std::string>()));
+                                     report.at("format").get<std::string>()));
   out += fact("family", report.at("family").get<std::string>());
-  out += fact("shape",
-             fmt::format("{} layers, width {}, vocabulary {}{}", report.at("num_layers").get<int>(),
-                         report.at("dim").get<int>(), report.at("vocab_size").get<int>(),
-                         report.at("tie_embeddings").get<bool>() ? " (tied)" : ""));
+  out += fact("shape", fmt::format("{} layers, width {}, vocabulary {}{}",
+                                   report.at("num_layers").get<int>(), report.at("dim").get<int>(),
+                                   report.at("vocab_size").get<int>(),
+                                   report.at("tie_embeddings").get<bool>() ? " (tied)" : ""));
   out += fact("attention", attention_text(report.at("attention")));
   const Json& experts = report.at("experts");
   if (experts.is_null())
@@ -85,14 +85,14 @@ std::string summary(const Json& report) {
   auto in_experts = [&](const char* key) {
     return has_experts ? fmt::format(", {} in routed experts", counted(report, key)) : "";
   };
-  out +=
-      fact("parameters", fmt::format("{}, {} active a token{}", counted(report, "total_params"),
-                                    counted(report, "active_params"), in_experts("expert_params")));
+  out += fact("parameters",
+              fmt::format("{}, {} active a token{}", counted(report, "total_params"),
+                          counted(report, "active_params"), in_experts("expert_params")));
   if (report.contains("stored_bytes")) out += fact("bytes", stored_text(report));
   out += fact("multiply-adds a token",
-             counted(report, "macs_per_token") + in_experts("expert_macs_per_token"));
+              counted(report, "macs_per_token") + in_experts("expert_macs_per_token"));
   return out + fact("KV cache a token",
-                   format_bytes(number(report.at("kv_bytes_per_token"))) + " in bf16");
+                    format_bytes(number(report.at("kv_bytes_per_token"))) + " in bf16");
 }
 
 std::string percent(const Json& ratio) {

@@ -49,8 +49,8 @@ struct Bf16Weights : FloatActivations<Avx2> {
     for (int h = 0; h < 2; ++h) {
       // Shifted down and up again: a mask would take the last register of the tile.
       const __m256i pairs = Avx2::load_i(p + 32 * h);
-      w[h] = _mm256_castsi256_ps(
-          _mm256_slli_epi32(second ? _mm256_srli_epi32(pairs, 16) : pairs, 16));
+      w[h] =
+          _mm256_castsi256_ps(_mm256_slli_epi32(second ? _mm256_srli_epi32(pairs, 16) : pairs, 16));
     }
   }
 };

@@ -34,17 +34,15 @@ struct F32Weights : FloatActivations<Avx512> {
 
 struct F16Weights : FloatActivations<Avx512> {
   static constexpr int kColumnBytes = 32, kStep = 1;
-  static void load(const std::byte* p, int, __m512 (&w)[1]) {
-    w[0] = Avx512::load_f16(p);
-  }
+  static void load(const std::byte* p, int, __m512 (&w)[1]) { w[0] = Avx512::load_f16(p); }
 };
 
 struct Bf16Weights : FloatActivations<Avx512> {
   static constexpr int kColumnBytes = 32, kStep = 2;
   static void load(const std::byte* p, int second, __m512 (&w)[1]) {
     const __m512i pairs = Avx512::load_i(p), high = _mm512_set1_epi32(0xffff0000);
-    w[0] = _mm512_castsi512_ps(second ? _mm512_and_si512(pairs, high)
-                                      : _mm512_slli_epi32(pairs, 16));
+    w[0] =
+        _mm512_castsi512_ps(second ? _mm512_and_si512(pairs, high) : _mm512_slli_epi32(pairs, 16));
   }
 };
 

@@ -20,9 +20,7 @@ struct PairWeights {
   static constexpr bool kPairs = true;
 
   static const X* row(const PanelTask& t, std::int64_t r) { return t.x_bf16 + r * t.x_bf16_stride; }
-  static void load(const std::byte* p, int, W (&w)[1]) {
-    __builtin_memcpy(&w[0], p, 64);
-  }
+  static void load(const std::byte* p, int, W (&w)[1]) { __builtin_memcpy(&w[0], p, 64); }
   static W broadcast(const X* x) {
     std::int32_t pair;
     __builtin_memcpy(&pair, x, 4);
