@@ -81,6 +81,7 @@ struct Q8 {
         }
       }
   }
+  static __m256i start(const std::int32_t*) { return Avx2::zero_i(); }
   static __m256i finish(__m256i sum, const std::int32_t*) { return sum; }
 };
 
@@ -112,6 +113,7 @@ struct Q4 {
 struct Q40 : Q4 {
   static constexpr int kScaleBytes = 32;
   static constexpr bool kHasMinimum = false;
+  static __m256i start(const std::int32_t*) { return Avx2::zero_i(); }
   static __m256i finish(__m256i sum, const std::int32_t* x_sum) {
     return _mm256_sub_epi32(add_pairs(sum), _mm256_slli_epi32(Avx2::broadcast_i(x_sum), 3));
   }
@@ -120,6 +122,7 @@ struct Q40 : Q4 {
 struct Q41 : Q4 {
   static constexpr int kScaleBytes = 64;
   static constexpr bool kHasMinimum = true;
+  static __m256i start(const std::int32_t*) { return Avx2::zero_i(); }
   static __m256i finish(__m256i sum, const std::int32_t*) { return add_pairs(sum); }
 };
 

@@ -31,6 +31,31 @@ inline __m256i lanes_below(std::int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
 }
 
+/// A whole vector of a row, or what is left of it: masked loads and stores are slow on some
+/// processors, so only the end of a row has them.
+struct Whole {
+  __m256 load(const float* p) const { return _mm256_loadu_ps(p); }
+  void store(float* p, __m256 v) const { _mm256_storeu_ps(p, v); }
+  /// Lanes of `v`, and of `other` beyond the row's end.
+  __m256 keep(__m256 v, __m256) const { return v; }
+};
+struct Part {
+  __m256i mask;
+  __m256 load(const float* p) const { return _mm256_maskload_ps(p, mask); }
+  void store(float* p, __m256 v) const { _mm256_maskstore_ps(p, mask, v); }
+  __m256 keep(__m256 v, __m256 other) const {
+    return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(mask));
+  }
+};
+
+/// Calls step(first element, Whole or Part) along a row of n elements.
+template <class Step>
+inline void for_vectors(std::int64_t n, const Step& step) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) step(i, Whole{});
+  if (i < n) step(i, Part{lanes_below(n - i)});
+}
+
 /// exp by 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2]; error under 2 units of the last
 /// place, 0 below -87.3 and the largest finite power above 88.3.
 inline __m256 exp_of(__m256 x) {
@@ -67,65 +92,56 @@ void rms_norm(const float* x, const float* weight, float eps, float* y, std::int
   }
   const float mean = sum_of(_mm256_add_ps(squares[0], squares[1])) / static_cast<float>(n);
   const __m256 scale = _mm256_set1_ps(1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
-  for (i = 0; i < n; i += kLanes) {
-    const __m256i mask = lanes_below(n - i);
-    const __m256 normed = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), scale);
-    _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(normed, _mm256_maskload_ps(weight + i, mask)));
-  }
+  for_vectors(n, [&](std::int64_t at, auto part) {
+    const __m256 normed = _mm256_mul_ps(part.load(x + at), scale);
+    part.store(y + at, _mm256_mul_ps(normed, part.load(weight + at)));
+  });
 }
 
 void rotate(float* v, const float* cos, const float* sin, std::int64_t half) {
-  for (std::int64_t i = 0; i < half; i += kLanes) {
-    const __m256i mask = lanes_below(half - i);
-    const __m256 a = _mm256_maskload_ps(v + i, mask), b = _mm256_maskload_ps(v + half + i, mask);
-    const __m256 c = _mm256_maskload_ps(cos + i, mask), s = _mm256_maskload_ps(sin + i, mask);
-    _mm256_maskstore_ps(v + i, mask, _mm256_fnmadd_ps(b, s, _mm256_mul_ps(a, c)));
-    _mm256_maskstore_ps(v + half + i, mask, _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
-  }
+  for_vectors(half, [&](std::int64_t i, auto part) {
+    const __m256 a = part.load(v + i), b = part.load(v + half + i);
+    const __m256 c = part.load(cos + i), s = part.load(sin + i);
+    part.store(v + i, _mm256_fnmadd_ps(b, s, _mm256_mul_ps(a, c)));
+    part.store(v + half + i, _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
+  });
 }
 
 void silu_mul(const float* gate, const float* up, float* y, std::int64_t n) {
   const __m256 one = _mm256_set1_ps(1);
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const __m256i mask = lanes_below(n - i);
-    const __m256 g = _mm256_maskload_ps(gate + i, mask);
+  for_vectors(n, [&](std::int64_t i, auto part) {
+    const __m256 g = part.load(gate + i);
     const __m256 e = exp_of(_mm256_sub_ps(_mm256_setzero_ps(), g));
     const __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, e));
-    _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(silu, _mm256_maskload_ps(up + i, mask)));
-  }
+    part.store(y + i, _mm256_mul_ps(silu, part.load(up + i)));
+  });
 }
 
 float max(const float* x, std::int64_t n) {
   const __m256 lowest = _mm256_set1_ps(-__builtin_inff());
   __m256 best = lowest;
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const __m256i mask = lanes_below(n - i);
-    const __m256 v = _mm256_maskload_ps(x + i, mask);
-    best = _mm256_max_ps(best, _mm256_blendv_ps(lowest, v, _mm256_castsi256_ps(mask)));
-  }
+  for_vectors(n, [&](std::int64_t i, auto part) {
+    best = _mm256_max_ps(best, part.keep(part.load(x + i), lowest));
+  });
   return max_of(best);
 }
 
 float exp(float* x, float scale, float shift, std::int64_t n) {
   __m256 sum = _mm256_setzero_ps();
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const __m256i mask = lanes_below(n - i);
-    const __m256 v = _mm256_maskload_ps(x + i, mask);
+  for_vectors(n, [&](std::int64_t i, auto part) {
+    const __m256 v = part.load(x + i);
     const __m256 e = exp_of(_mm256_fmsub_ps(v, _mm256_set1_ps(scale), _mm256_set1_ps(shift)));
-    _mm256_maskstore_ps(x + i, mask, e);
-    sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
-  }
+    part.store(x + i, e);
+    sum = _mm256_add_ps(sum, part.keep(e, _mm256_setzero_ps()));
+  });
   return sum_of(sum);
 }
 
 void axpy(float a, const float* x, float* y, std::int64_t n) {
   const __m256 factor = _mm256_set1_ps(a);
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const __m256i mask = lanes_below(n - i);
-    const __m256 sum =
-        _mm256_fmadd_ps(factor, _mm256_maskload_ps(x + i, mask), _mm256_maskload_ps(y + i, mask));
-    _mm256_maskstore_ps(y + i, mask, sum);
-  }
+  for_vectors(n, [&](std::int64_t i, auto part) {
+    part.store(y + i, _mm256_fmadd_ps(factor, part.load(x + i), part.load(y + i)));
+  });
 }
 
 /// Adding half of the last place kept, less one where it is even, rounds to nearest.

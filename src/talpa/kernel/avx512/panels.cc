@@ -6,7 +6,7 @@ namespace {
 struct Avx512 {
   using F = __m512;
   using I = __m512i;
-  static constexpr int kLanes = 16, kHalves = 1, kMaxRows = 12, kPanels = 2;
+  static constexpr int kLanes = 16, kHalves = 1, kMaxRows = 6, kPanels = 4;
   static constexpr int kMaxBlockRows = 6, kBlockPanels = 2, kPanelsOfOneRow = 4;
 
   static F zero() { return _mm512_setzero_ps(); }
@@ -69,9 +69,8 @@ struct Q8 {
       }
     }
   }
-  static __m512i finish(__m512i sum, const std::int32_t* x_sum) {
-    return _mm512_sub_epi32(sum, _mm512_slli_epi32(Avx512::broadcast_i(x_sum), 7));
-  }
+  static __m512i start(const std::int32_t* x_sum) { return _mm512_set1_epi32(*x_sum * -128); }
+  static __m512i finish(__m512i sum, const std::int32_t*) { return sum; }
 };
 
 struct Q4 {
@@ -106,14 +105,14 @@ struct Q4 {
 struct Q40 : Q4 {
   static constexpr int kScaleBytes = 32;
   static constexpr bool kHasMinimum = false;
-  static __m512i finish(__m512i sum, const std::int32_t* x_sum) {
-    return _mm512_sub_epi32(sum, _mm512_slli_epi32(Avx512::broadcast_i(x_sum), 3));
-  }
+  static __m512i start(const std::int32_t* x_sum) { return _mm512_set1_epi32(*x_sum * -8); }
+  static __m512i finish(__m512i sum, const std::int32_t*) { return sum; }
 };
 
 struct Q41 : Q4 {
   static constexpr int kScaleBytes = 64;
   static constexpr bool kHasMinimum = true;
+  static __m512i start(const std::int32_t*) { return Avx512::zero_i(); }
   static __m512i finish(__m512i sum, const std::int32_t*) { return sum; }
 };
 

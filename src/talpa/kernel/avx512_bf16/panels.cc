@@ -5,7 +5,7 @@ namespace {
 
 struct Avx512 {
   using F = __m512;
-  static constexpr int kLanes = 16, kHalves = 1, kMaxRows = 12, kPanels = 2;
+  static constexpr int kLanes = 16, kHalves = 1, kMaxRows = 6, kPanels = 4;
 
   static F zero() { return _mm512_setzero_ps(); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

@@ -15,8 +15,9 @@
 namespace talpa::kernel {
 namespace {
 
-/// Columns of a panel that stay in the first-level cache while rows pass by.
-constexpr std::int64_t kColumnTile = 256;
+/// Bytes of a panel that rows pass by before the next ones: a few such pieces stay in the
+/// second-level cache, and sums are seldom written and read again.
+constexpr std::int64_t kPieceBytes = 32 * 1024;
 
 inline std::int64_t row_of(const PanelTask& t, int r) { return t.row_index ? t.row_index[r] : r; }
 
@@ -70,8 +71,9 @@ inline void add_columns(const typename Weights::X* const (&x)[R], std::int64_t k
   }
 }
 
-/// A tile of sums; `Weights` adds the products of its step of columns.
-template <class Isa, class Weights, int R, int P>
+/// A tile of sums; `Weights` adds the products of its step of columns. Fetch: brings the same
+/// columns of the P panels behind into the second-level cache on the way.
+template <class Isa, class Weights, int R, int P, bool Fetch = false>
 inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Tile<Isa, P> tile,
                        std::int64_t k0, std::int64_t k1, bool accumulate) {
   using F = typename Isa::F;
@@ -99,8 +101,14 @@ inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Til
         acc[r][p][h] =
             accumulate ? Isa::load(y + r * stride + p * kPanelRows + h * W) : Isa::zero();
   std::int64_t k = k0;
-  for (; k + Weights::kStep <= k1; k += Weights::kStep)
+  for (; k + Weights::kStep <= k1; k += Weights::kStep) {
+    if constexpr (Fetch) {
+#pragma GCC unroll 4
+      for (int p = P; p < 2 * P; ++p)
+        __builtin_prefetch(panel + p * t.panel_bytes + k * Weights::kColumnBytes, 0, 2);
+    }
     add_columns<Isa, Weights, Weights::kStep>(x, k, panel, t.panel_bytes, acc);
+  }
   if (k < k1) add_columns<Isa, Weights, 1>(x, k, panel, t.panel_bytes, acc);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -114,15 +122,22 @@ inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Til
         tile.y[r * tile.stride + c] = edge[r * P * kPanelRows + c];
 }
 
-/// Calls step.operator()<R>(first row) over rows in tiles of at most R.
+/// Calls step.operator()<rows>(first row) for a tile of `rows` rows, at most R.
 template <int R, class Step>
-inline void for_row_tiles(int first, int rows, const Step& step) {
-  while (rows - first >= R) {
-    step.template operator()<R>(first);
-    first += R;
-  }
-  if constexpr (R > 1) {
-    if (first < rows) for_row_tiles<R - 1>(first, rows, step);
+inline void one_row_tile(int first, int rows, const Step& step) {
+  if (rows == R) return step.template operator()<R>(first);
+  if constexpr (R > 1) one_row_tile<R - 1>(first, rows, step);
+}
+
+/// Rows in as few tiles of at most R as there can be, all about as high: a low one waits for its
+/// loads.
+template <int R, class Step>
+inline void for_row_tiles(int rows, const Step& step) {
+  const int tiles = (rows + R - 1) / R;
+  for (int tile = 0, first = 0; tile < tiles; ++tile) {
+    const int height = (rows - first + tiles - tile - 1) / (tiles - tile);
+    one_row_tile<R>(first, height, step);
+    first += height;
   }
 }
 
@@ -144,9 +159,8 @@ inline void few_rows(const PanelTask& t) {
 template <int P>
 inline void fetch_share(const PanelTask& t, const std::byte* piece, std::int64_t bytes, int row,
                         int tile_rows) {
-  const std::int64_t tiles = (t.rows + tile_rows - 1) / tile_rows;
-  const std::int64_t share = (bytes / tiles + 63) / 64 * 64, begin = row / tile_rows * share;
-  const std::int64_t end = begin + share < bytes ? begin + share : bytes;
+  const std::int64_t begin = bytes * row / t.rows / 64 * 64;
+  const std::int64_t end = bytes * (row + tile_rows) / t.rows;
   for (int p = P; p < 2 * P; ++p)
     for (std::int64_t i = begin; i < end; i += 64)
       __builtin_prefetch(piece + p * t.panel_bytes + i, 0, 2);
@@ -155,15 +169,20 @@ inline void fetch_share(const PanelTask& t, const std::byte* piece, std::int64_t
 /// Many rows: columns in tiles, rows in tiles of registers.
 template <class Isa, class Weights, int P>
 inline void many_rows(const PanelTask& t, int p) {
+  constexpr std::int64_t kColumnTile = kPieceBytes / Weights::kColumnBytes;
   const std::byte* panel = t.panels + p * t.panel_bytes;
   for (std::int64_t k0 = 0; k0 == 0 || k0 < t.columns; k0 += kColumnTile) {
     const std::int64_t k1 = k0 + kColumnTile < t.columns ? k0 + kColumnTile : t.columns;
-    for_row_tiles<Isa::kMaxRows>(0, t.rows, [&]<int R>(int row) {
-      fetch_share<P>(t, panel + k0 * Weights::kColumnBytes, (k1 - k0) * Weights::kColumnBytes, row,
-                     Isa::kMaxRows);
+    for_row_tiles<Isa::kMaxRows>(t.rows, [&]<int R>(int row) {
       const Tile<Isa, P> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
                              t.width - p * kPanelRows};
-      float_tile<Isa, Weights, R, P>(t, row, panel, out, k0, k1, t.accumulate || k0 > 0);
+      const bool accumulate = t.accumulate || k0 > 0;
+      if (P == 1 && row == 0)
+        return float_tile<Isa, Weights, R, P, P == 1>(t, row, panel, out, k0, k1, accumulate);
+      if constexpr (P > 1)
+        fetch_share<P>(t, panel + k0 * Weights::kColumnBytes, (k1 - k0) * Weights::kColumnBytes,
+                       row, R);
+      float_tile<Isa, Weights, R, P>(t, row, panel, out, k0, k1, accumulate);
     });
   }
 }
@@ -171,8 +190,10 @@ inline void many_rows(const PanelTask& t, int p) {
 template <class Isa, class Weights>
 void float_panels(const PanelTask& t) {
   if (t.rows == 1) return few_rows<Isa, Weights, 1, 4>(t);
-  if (t.rows == 2) return few_rows<Isa, Weights, 2, 2>(t);
-  if (t.rows == 3) return few_rows<Isa, Weights, 3, 2>(t);
+  if constexpr (Isa::kPanels == 1) {
+    if (t.rows == 2) return few_rows<Isa, Weights, 2, 2>(t);
+    if (t.rows == 3) return few_rows<Isa, Weights, 3, 2>(t);
+  }
   int p = 0;
   for (; p + Isa::kPanels <= t.num_panels; p += Isa::kPanels)
     many_rows<Isa, Weights, Isa::kPanels>(t, p);
@@ -223,9 +244,11 @@ inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Til
     for (int h = 0; h < H; ++h) {
       typename Isa::I sum[R][P];
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r)
+      for (int r = 0; r < R; ++r) {
+        const typename Isa::I start = Format::start(q_sum[r] + b);
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) sum[r][p] = Isa::zero_i();
+        for (int p = 0; p < P; ++p) sum[r][p] = start;
+      }
       Format::template dot<R, P>(panel + b * Format::kQuantBytes + h * W * 4, t.panel_bytes, q,
                                  b * kBlock, sum);
 #pragma GCC unroll 4
@@ -261,8 +284,8 @@ inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Til
 
 template <class Isa, class Format, int R, int P>
 inline void block_rows(const PanelTask& t, int p) {
-  for_row_tiles<R>(0, t.rows, [&]<int N>(int row) {
-    if (t.rows > 1) fetch_share<P>(t, t.panels + p * t.panel_bytes, t.panel_bytes, row, R);
+  for_row_tiles<R>(t.rows, [&]<int N>(int row) {
+    if (t.rows > 1) fetch_share<P>(t, t.panels + p * t.panel_bytes, t.panel_bytes, row, N);
     const Tile<Isa, P> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
                            t.width - p * kPanelRows};
     block_tile<Isa, Format, N, P>(t, row, t.panels + p * t.panel_bytes, out);
