@@ -72,6 +72,29 @@ TEST(RowsTest, ExponentialsAtTheEdges) {
   }
 }
 
+/// Bit for bit, with ties, subnormals, what lies beyond the range, infinities and NaN.
+TEST(RowsTest, NarrowsToHalvesLikeTheReference) {
+  std::vector<float> x = {0,      -0.0f,    1 + 0x1p-11f, 1 + 0x3p-11f, 65504,   65519,
+                          65520,  1e30f,    -1e9f,        1e-7f,        5.9e-8f, 2.9e-8f,
+                          -6e-5f, INFINITY, -INFINITY,    NAN};
+  for (const float v : random_floats(21, 9)) x.push_back(v * 100);
+  std::vector<std::uint16_t> expected(x.size()), actual(x.size());
+  const auto n = static_cast<std::int64_t>(x.size());
+  kernel::row_functions_reference().to_f16(x.data(), expected.data(), n);
+  EXPECT_EQ(expected[6], 0x7bff);
+  for (const auto& impl : kernel::row_implementations()) {
+    if (!impl.available()) continue;
+    impl.functions->to_f16(x.data(), actual.data(), n);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) {
+        EXPECT_TRUE(std::isnan(f16_to_float(actual[i])));
+      } else {
+        EXPECT_EQ(actual[i], expected[i]) << impl.name << " " << x[i];
+      }
+    }
+  }
+}
+
 TEST(RowsTest, QuantisesWithinHalfAStep) {
   for (const auto& impl : kernel::row_implementations()) {
     if (!impl.available()) continue;

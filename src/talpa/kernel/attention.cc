@@ -139,17 +139,14 @@ std::int64_t AttentionShape::chunk_bytes() const { return num_kv_heads * head_by
 
 namespace {
 
-/// Calls put(element, value as held) for the head's values in turn.
-template <class Put>
-void put_all(const AttentionShape& shape, const float* values, const Put& put) {
-  constexpr float kLargest = 65504;
-  for (int i = 0; i < shape.head_dim; ++i) {
-    if (shape.kv_type == DType::kF32) {
-      put(i, values[i]);
-    } else {
-      put(i, float_to_f16(std::clamp(values[i], -kLargest, kLargest)));
-    }
-  }
+/// Spreads a head's key over the token's column of its panel, and its value over the token's row.
+template <class T>
+void spread(const T* key, const T* value, int dim, int index, T* keys, T* values) {
+  keys += std::int64_t{index / kPanelRows} * kPanelRows * dim + index % kPanelRows;
+  for (int i = 0; i < dim; ++i) keys[i * kPanelRows] = key[i];
+  values += std::int64_t{index} * kPanelRows;
+  for (int i = 0; i < dim; i += kPanelRows, values += std::int64_t{kKvChunk} * kPanelRows)
+    std::copy_n(value + i, std::min(kPanelRows, dim - i), values);
 }
 
 }  // namespace
@@ -157,19 +154,20 @@ void put_all(const AttentionShape& shape, const float* values, const Put& put) {
 void store_key_value(const AttentionShape& shape, const float* key, const float* value, int index,
                      std::byte* chunk) {
   const int h = shape.head_dim;
-  for (int j = 0; j < shape.num_kv_heads; ++j) {
+  thread_local Buffer<std::uint16_t> halves;
+  std::uint16_t* half_key = halves.resize(static_cast<std::size_t>(2 * h));
+  for (int j = 0; j < shape.num_kv_heads; ++j, key += h, value += h) {
     std::byte* keys = chunk + j * head_bytes(shape);
-    const std::int64_t panel = std::int64_t{index / kPanelRows} * kPanelRows * h;
-    put_all(shape, key + std::int64_t{j} * h, [&](int i, auto held) {
-      const std::int64_t at = panel + i * kPanelRows + index % kPanelRows;
-      std::memcpy(keys + at * sizeof held, &held, sizeof held);
-    });
     std::byte* values = keys + key_bytes(shape);
-    put_all(shape, value + std::int64_t{j} * h, [&](int i, auto held) {
-      const std::int64_t at =
-          (i / kPanelRows * std::int64_t{kKvChunk} + index) * kPanelRows + i % kPanelRows;
-      std::memcpy(values + at * sizeof held, &held, sizeof held);
-    });
+    if (shape.kv_type == DType::kF32) {
+      spread(key, value, h, index, reinterpret_cast<float*>(keys),
+             reinterpret_cast<float*>(values));
+      continue;
+    }
+    kernel::row_functions().to_f16(key, half_key, h);
+    kernel::row_functions().to_f16(value, half_key + h, h);
+    spread<std::uint16_t>(half_key, half_key + h, h, index, reinterpret_cast<std::uint16_t*>(keys),
+                          reinterpret_cast<std::uint16_t*>(values));
   }
 }
 

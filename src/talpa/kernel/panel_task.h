@@ -69,6 +69,8 @@ PanelFunctions panel_functions_reference();
 /// Block formats with float activations: what the int8 activations are measured against.
 PanelFunctions panel_functions_float_activations();
 
+constexpr float kLargestF16 = 65504;
+
 /// Work on rows that is not a product.
 struct RowFunctions {
   /// y = x / sqrt(mean(x^2) + eps) * weight; y may be x.
@@ -85,6 +87,8 @@ struct RowFunctions {
   void (*axpy)(float a, const float* x, float* y, std::int64_t n);
   /// bf16 nearest to x, ties to even.
   void (*to_bf16)(const float* x, std::uint16_t* y, std::int64_t n);
+  /// F16 nearest to x, ties to even; beyond its range the largest number.
+  void (*to_f16)(const float* x, std::uint16_t* y, std::int64_t n);
   /// Blocks of 32: q = round(x / scale), scale = max|x| / 127, sum of q.
   void (*quantise)(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
                    std::int32_t* sum);

@@ -166,6 +166,19 @@ void to_bf16(const float* x, std::uint16_t* y, std::int64_t n) {
         static_cast<std::uint16_t>(_mm256_extract_epi32(rounded_to_bf16(_mm256_set1_ps(x[i])), 0));
 }
 
+void to_f16(const float* x, std::uint16_t* y, std::int64_t n) {
+  const __m256 most = _mm256_set1_ps(kLargestF16), least = _mm256_set1_ps(-kLargestF16);
+  // The second operand is kept where a comparison is unordered, so NaN stays NaN.
+  auto narrow = [&](__m256 v) {
+    return _mm256_cvtps_ph(_mm256_max_ps(least, _mm256_min_ps(most, v)), _MM_FROUND_TO_NEAREST_INT);
+  };
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i), narrow(_mm256_loadu_ps(x + i)));
+  for (; i < n; ++i)
+    y[i] = static_cast<std::uint16_t>(_mm_extract_epi16(narrow(_mm256_set1_ps(x[i])), 0));
+}
+
 void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
               std::int32_t* sum) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -195,8 +208,8 @@ void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
 }  // namespace
 
 const RowFunctions& row_functions_avx2() {
-  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max,
-                                          exp,      axpy,   to_bf16,  quantise};
+  static constexpr RowFunctions functions{rms_norm, rotate,  silu_mul, max,     exp,
+                                          axpy,     to_bf16, to_f16,   quantise};
   return functions;
 }
 

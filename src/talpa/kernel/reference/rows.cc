@@ -48,6 +48,11 @@ void to_bf16(const float* x, std::uint16_t* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = float_to_bf16(x[i]);
 }
 
+void to_f16(const float* x, std::uint16_t* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i)
+    y[i] = float_to_f16(std::clamp(x[i], -kLargestF16, kLargestF16));
+}
+
 void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
               std::int32_t* sum) {
   for (std::int64_t b = 0; b < blocks; ++b, x += kBlock, q += kBlock) {
@@ -67,8 +72,8 @@ void quantise(const float* x, std::int64_t blocks, std::int8_t* q, float* scale,
 }  // namespace
 
 const RowFunctions& row_functions_reference() {
-  static constexpr RowFunctions functions{rms_norm, rotate, silu_mul, max,
-                                          exp,      axpy,   to_bf16,  quantise};
+  static constexpr RowFunctions functions{rms_norm, rotate,  silu_mul, max,     exp,
+                                          axpy,     to_bf16, to_f16,   quantise};
   return functions;
 }
 
