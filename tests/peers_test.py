@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Tests the statistics and guards of bench/peers; needs none of the peers."""
+"""Tests the statistics, routings and guards of bench/peers, and those peers that are installed."""
 
+import dataclasses
+import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 import unittest
@@ -9,6 +13,11 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench/peers"))
+import isas  # noqa: E402
+import layer_programs  # noqa: E402
+import layer_report  # noqa: E402
+import layer_routing  # noqa: E402
+import layer_shape  # noqa: E402
 import machine  # noqa: E402
 import programs  # noqa: E402
 import summary  # noqa: E402
@@ -100,6 +109,150 @@ class Output(unittest.TestCase):
         prefill, decode = programs.Talpa("talpa").read(output, self.job)
         self.assertEqual(prefill, summary.Phase(100, 2.0, 4.0, 0.5, "memory"))
         self.assertEqual(decode, prefill)
+
+
+    def test_avx2_alone(self):
+        self.check_kernels("blocks avx2, bf16 avx2, floats avx2, rows avx2")
+        for kernels in ("blocks avx512_vnni, bf16 avx2", "blocks avx2, bf16 amx"):
+            with self.assertRaisesRegex(ValueError, "AVX2 alone"):
+                self.check_kernels(kernels)
+
+    def check_kernels(self, kernels):
+        isas.check_talpa(json.dumps({"machine": {"kernels": kernels}}), isas.AVX2)
+
+    def test_a_limit_of_newer_instructions_is_none_of_avx2(self):
+        restricted = programs.Talpa("talpa", isas.AVX2)
+        self.assertEqual(restricted.share({"limit": "int8", "of_second": 0.5}), (None, None))
+        self.assertEqual(restricted.share({"limit": "memory", "of_second": 0.5}), (0.5, "memory"))
+
+    def test_layer(self):
+        layer = layer_shape.Layer("small", 16, 4, 64, 32)
+        found = {"latent": None, "dtype": "BF16", "rows": 8, "seconds": 1.0, "core_seconds": 2.0,
+                 "bytes": 3.0, "macs": 8 * 4 * 3 * 64 * 32 + 1e-4, "held_bytes": 40 * 6144 * 2,
+                 "share": {"limit": "memory", "of_second": 0.5}}
+        program = layer_programs.TalpaLayer("talpa")
+        timings, distinct = program.read(json.dumps({"layers": [found]}), layer)
+        timing = layer_programs.Timing(1.0, 2.0, 3.0, "", 0.5, "memory")
+        self.assertEqual((timings, distinct), ({(layer, "bf16", 8): timing}, {"bf16": 40}))
+        with self.assertRaisesRegex(ValueError, "expected"):
+            program.read(json.dumps({"layers": [found | {"macs": 1e6}]}), layer)
+
+
+class Layers(unittest.TestCase):
+    dense = layer_shape.Layer("small", 16, 4, 64, 32)
+
+    def latent(self, factors=("gate", "up"), group_size=4, shared=False):
+        return dataclasses.replace(
+            self.dense, latent=layer_shape.Latent(24, group_size, factors, shared))
+
+    def test_sizes(self):
+        self.assertEqual(self.dense.bytes_read(2, 0, "bf16"), 2 * 2 * 3 * 32 * 64)
+        self.assertEqual(self.latent().expert_params, 32 * (24 + 24 + 64))
+        self.assertEqual(self.latent().group_params, 2 * 24 * 64)
+        self.assertEqual(self.latent(shared=True).group_params, 24 * 64)
+
+    def test_only_one_shared_latent_is_a_moe_on_it(self):
+        all_three = ("gate", "up", "down")
+        self.assertTrue(self.latent(all_three, 0, True).is_moe_on_a_latent)
+        self.assertEqual(self.latent(all_three, 0, True).inner(),
+                         dataclasses.replace(self.dense, dim=24))
+        for other in (self.dense, self.latent(all_three, 0, False), self.latent(all_three, 4, True),
+                      self.latent(("gate", "up"), 0, True)):
+            self.assertFalse(other.is_moe_on_a_latent)
+
+    def test_random_numbers_are_those_of_talpa(self):
+        random = layer_routing.Random(0, "")
+        random.state = [1, 2, 3, 4]  # tests/base/random_test.cc has the same outputs
+        self.assertEqual([random.next() for _ in range(4)],
+                         [11520, 0, 1509978240, 1215971899390074240])
+
+    def test_plan(self):
+        plan = layer_routing.Plan([[3, 0], [3, 2]], [[0.6, 0.4], [0.7, 0.3]])
+        self.assertEqual(plan.by_expert(), {0: [(0, 0.4)], 2: [(1, 0.3)],
+                                            3: [(0, 0.6), (1, 0.7)]})
+        self.assertEqual(plan.by_group(2), {0: [0], 1: [0, 1]})
+
+    def test_plans_are_uniform_and_repeat(self):
+        plans = layer_routing.uniform_plans(self.dense, 40, 64)
+        self.assertEqual(len(plans), 5)
+        self.assertEqual(plans, layer_routing.uniform_plans(self.dense, 40, 64))
+        counts = [len(rows) for rows in plans[0].by_expert().values()]
+        self.assertEqual((sum(counts), len(counts)), (160, 16))
+        self.assertNotEqual(plans[0], plans[1])
+
+    def test_weights_take_turns(self):
+        turn = layer_routing.Turn(4)
+        self.assertEqual(turn.labels([7, 9, 11]), {7: 0, 9: 1, 11: 2})
+        self.assertEqual(turn.labels([1, 2]), {1: 3, 2: 0})
+
+
+def pass_of(program, dtype, number, wall, way=""):
+    return layer_report.Run("a layer", dtype, 8, program, number, wall, 2 * wall, 1e6, way,
+                            0.5 if program == "talpa" else None, "memory", 0.0)
+
+
+class LayerTables(unittest.TestCase):
+    runs = [pass_of("talpa", "bf16", i, 0.001 * (i + 1)) for i in range(3)]
+    runs += [pass_of("talpa", "f32", i, 0.002) for i in range(3)]
+    runs += [pass_of("peer", "bf16", i, 0.009) for i in range(3)]
+    runs += [pass_of("peer", "f32", i, 0.004 * (i + 1), "grouped_mm") for i in range(3)]
+
+    def test_bf16_stands_beside_the_faster_of_a_peers_types(self):
+        (_, (bf16,)), (_, (f32,)) = layer_report.comparisons(self.runs)
+        self.assertEqual((bf16.dtype, bf16.seconds), ("f32", 0.008))
+        self.assertEqual((bf16.ratio.median, bf16.ratio.low, bf16.ratio.high), (4.0, 4.0, 4.0))
+        self.assertEqual((f32.ratio.median, f32.ratio.low, f32.ratio.high), (4.0, 2.0, 6.0))
+
+    def test_table(self):
+        lines = layer_report.tables(self.runs).splitlines()
+        self.assertEqual(len({len(line) for line in lines[2:]}), 1)
+        cells = [cell.strip() for cell in lines[4].strip("|").split("|")]
+        self.assertEqual(cells, ["bf16", "8", "2", "50 % of memory",
+                                 "8 f32 grouped_mm: 4.00 (4.00-4.00)", "4.00 (4.00-4.00) peer"])
+        self.assertEqual(len(layer_report.report(self.runs)["comparisons"]), 2)
+
+
+class InstalledPeers(unittest.TestCase):
+    """Workers check their result against the equations, and fail if it is off."""
+
+    moe = layer_shape.Layer("small", 8, 2, 64, 32)
+
+    def compute(self, name, layer):
+        program = layer_programs.peers(passive=True)[name]
+        reason = program.missing()
+        if reason:
+            self.skipTest(reason)
+        for dtype in program.dtypes:
+            job = layer_programs.Job(layer, dtype, (1, 4), 1, 16, 1e-3, 1)
+            done = machine.run(program.command(job), program.environment, 120,
+                               machine.NoNeighbour())
+            timings = program.read(done.output, job)
+            self.assertEqual(sorted(timings), [1, 4])
+            self.assertEqual(timings[1].bytes, layer.bytes_read(2, 1 if layer.latent else 0, dtype))
+
+    def with_latent(self, *latent):
+        return dataclasses.replace(self.moe, latent=layer_shape.Latent(*latent))
+
+    def test_torch(self):
+        self.compute("torch", self.with_latent(32, 0, ("gate", "up", "down"), False))
+
+    def test_vllm(self):
+        self.compute("vllm", self.moe)
+
+    def test_llama_cpp(self):
+        self.compute("llama.cpp", self.with_latent(32, 0, ("gate", "up", "down"), True))
+
+    def test_ik_llama_cpp(self):
+        self.compute("ik_llama.cpp", self.moe)
+        self.compute("ik_llama.cpp-repacked", self.moe)
+
+    def test_kernels_for_avx2_have_no_avx512(self):
+        library = isas.LLAMA_AVX2 / "libggml-cpu.so"
+        if not shutil.which("objdump") or not library.exists():
+            self.skipTest("no library for AVX2, or no objdump: run bench/peers/setup --isa avx2")
+        code = subprocess.run(["objdump", "--disassemble", library], capture_output=True,
+                              check=True).stdout
+        self.assertTrue(b"ymm" in code and b"zmm" not in code)
 
 
 class Guards(unittest.TestCase):

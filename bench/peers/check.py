@@ -3,7 +3,7 @@
 
 Tokens must be equal up to where the other program's two best logits are nearly equal (activations
 are rounded differently), the loss equal within half a percent.
-usage: check.py [MODEL ...] [--talpa PATH]
+usage: check.py [MODEL ...] [--talpa PATH] [--isa avx2]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 
+import isas
 import machine
 from programs import ROOT, Job, all_programs
 from run import models_of
@@ -23,9 +24,9 @@ NEAR_TIE = 0.1  # of the two best logits, in standard deviations of all logits
 LOSS_TOKENS = 256
 
 
-def talpa(binary, *arguments):
-    done = subprocess.run([binary, *map(str, arguments), "--json", "--quiet"], check=True,
-                          capture_output=True, text=True, timeout=300)
+def talpa(program, *arguments):
+    done = subprocess.run([program.binary, *map(str, arguments), "--json", "--quiet"], check=True,
+                          capture_output=True, text=True, timeout=300, env=program.environment)
     return json.loads(done.stdout)
 
 
@@ -57,8 +58,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", type=pathlib.Path)
     parser.add_argument("--talpa", default=ROOT / "build/release/bin/talpa", type=pathlib.Path)
+    isas.add_option(parser)
     options = parser.parse_args()
-    peers = {name: program for name, program in all_programs(options.talpa).items()
+    programs = all_programs(options.talpa, options.isa)
+    own = programs["talpa"]
+    peers = {name: program for name, program in programs.items()
              if hasattr(program, "worker") and "passive" not in name and not program.missing()}
     if not peers:
         sys.exit("no peer is installed: run bench/peers/setup")
@@ -69,10 +73,10 @@ def main():
         files = pathlib.Path(scratch) / "prompt.u16", pathlib.Path(scratch) / "text.u16"
         for model in models_of(options):
             for path, part in zip(files, (text[:PROMPT_BYTES], text)):
-                write_ids(path, talpa(options.talpa, "tokenize", model, part)["ids"])
-            ours = talpa(options.talpa, "generate", model, "-p", text[:PROMPT_BYTES], "-n", TOKENS,
+                write_ids(path, talpa(own, "tokenize", model, part)["ids"])
+            ours = talpa(own, "generate", model, "-p", text[:PROMPT_BYTES], "-n", TOKENS,
                          "--ignore-eos", "--threads", 2)
-            loss = talpa(options.talpa, "eval", "ppl", model, "--file", files[1], "--ids",
+            loss = talpa(own, "eval", "ppl", model, "--file", files[1], "--ids",
                          "--context", LOSS_TOKENS, "--max-tokens", LOSS_TOKENS, "--threads", 2)
             ours["nll"] = loss["nll"]
             for name, program in peers.items():

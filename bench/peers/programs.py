@@ -9,9 +9,10 @@ import os
 import pathlib
 import subprocess
 
+import isas
+from isas import ROOT
 from summary import Phase
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "bench/peers"
 
 
@@ -27,17 +28,19 @@ class Job:
 
 
 def clean_environment(extra=()):
-    """The user's, without what would change how programs use threads."""
+    """The user's, without what would change which libraries and threads programs use."""
     kept = {key: value for key, value in os.environ.items()
-            if not key.startswith(("OMP_", "GOMP_", "KMP_", "GGML_", "TALPA_"))}
+            if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_", "GGML_", "TALPA_", "ATEN_",
+                                   "ONEDNN_", "THP_", "LLAMA_CPP_", "IK_LLAMA_"))}
     return kept | dict(extra)
 
 
 class Talpa:
     """talpa bench, which times random tokens of its own, drawn alike."""
 
-    def __init__(self, binary):
-        self.binary, self.environment = pathlib.Path(binary), clean_environment()
+    def __init__(self, binary, isa=isas.NATIVE):
+        self.binary, self.isa = pathlib.Path(binary), isa
+        self.environment = clean_environment(isas.TALPA[isa])
 
     def missing(self):
         if not self.binary.exists():
@@ -50,19 +53,25 @@ class Talpa:
                 "--rounds", 1, "--threads", job.threads, "--json", "--quiet"]
 
     def read(self, output, job):
+        isas.check_talpa(output, self.isa)
         model = json.loads(output)["models"][0]
-        return tuple(
-            Phase(phase["tokens"], phase["seconds"], phase["core_seconds"],
-                  phase["share"]["of_second"], phase["share"]["limit"])
-            for phase in (model["prefill"], model["decode"]))
+        return tuple(Phase(phase["tokens"], phase["seconds"], phase["core_seconds"],
+                           *self.share(phase["share"]))
+                     for phase in (model["prefill"], model["decode"]))
+
+    def share(self, share):
+        """Limits of arithmetic are those of the processor's best instructions."""
+        if self.isa != isas.NATIVE and share["limit"] != "memory":
+            return None, None
+        return share["of_second"], share["limit"]
 
 
 class LlamaCpp:
-    """llama.cpp or ik_llama.cpp, by the module that holds it."""
+    """llama.cpp or ik_llama.cpp, by the module that holds it, with the library `needed`."""
 
-    def __init__(self, module, environments, options=(), variables=()):
+    def __init__(self, module, environments, options=(), variables=(), needed=None):
         self.module, self.environments, self.options = module, environments, options
-        self.environment = clean_environment(variables)
+        self.environment, self.needed = clean_environment(variables), needed
 
     def python(self):
         for name in self.environments:
@@ -72,7 +81,11 @@ class LlamaCpp:
         return None
 
     def missing(self):
-        return None if self.python() else f"no Python module {self.module}: run bench/peers/setup"
+        if not self.python():
+            return f"no Python module {self.module}: run bench/peers/setup"
+        if self.needed and not self.needed.exists():
+            return f"no {self.needed}: run bench/peers/setup --isa avx2"
+        return None
 
     def worker(self, task, job):
         return [self.python(), HERE / "llama_worker.py", task, job.model, job.ids, "--prompt",
@@ -90,7 +103,9 @@ class LlamaCpp:
 class Transformers:
     """transformers on torch, with the weights of the GGUF written out to fp32."""
 
-    environment = clean_environment()
+    def __init__(self, isa=isas.NATIVE):
+        self.environment = clean_environment(isas.TORCH[isa])
+
     python = ROOT / ".venv-oracle/bin/python"
 
     def missing(self):
@@ -105,20 +120,26 @@ class Transformers:
         return tuple(Phase(**result[name]) for name in ("prefill", "decode"))
 
 
-def all_programs(talpa):
+def all_programs(talpa, isa=isas.NATIVE):
     llama = ("llama_cpp", [".venv-peers", ".venv-oracle"])
     ik = ("ik_llama_cpp._ctypes_api", [".venv-peers"])
-    library = ROOT / ".venv-peers/ik_llama.cpp/libllama.so"  # for this processor, from setup
-    native = {"IK_LLAMA_CPP_LIB_PATH": str(library)} if library.exists() else {}
+    llama_library = isas.LLAMA_AVX2 / "libllama.so" if isa == isas.AVX2 else None
     passive = {"OMP_WAIT_POLICY": "passive"}
+
+    def llama_cpp(variables=()):
+        return LlamaCpp(*llama, (), isas.llama_variables(isa) | dict(variables), llama_library)
+
+    def ik_llama_cpp(options=(), variables=()):
+        return LlamaCpp(*ik, options, isas.ik_variables(isa) | dict(variables))
+
     return {
-        "talpa": Talpa(talpa),
-        "llama.cpp": LlamaCpp(*llama),
-        "ik_llama.cpp": LlamaCpp(*ik, variables=native),
-        "ik_llama.cpp-repacked": LlamaCpp(*ik, ["--repack"], native),
-        "transformers": Transformers(),
-        "llama.cpp-passive": LlamaCpp(*llama, variables=passive),
-        "ik_llama.cpp-passive": LlamaCpp(*ik, variables=native | passive),
+        "talpa": Talpa(talpa, isa),
+        "llama.cpp": llama_cpp(),
+        "ik_llama.cpp": ik_llama_cpp(),
+        "ik_llama.cpp-repacked": ik_llama_cpp(["--repack"]),
+        "transformers": Transformers(isa),
+        "llama.cpp-passive": llama_cpp(passive),
+        "ik_llama.cpp-passive": ik_llama_cpp(variables=passive),
     }
 
 

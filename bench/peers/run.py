@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+import isas
 import machine
 import summary
 from programs import DEFAULT, ROOT, WITH_NEIGHBOUR, Job, all_programs
@@ -33,6 +34,7 @@ def parse_arguments():
     parser.add_argument("--programs", help=f"({','.join(DEFAULT)}; with --busy-core also those "
                         "whose threads wait asleep)")
     parser.add_argument("--talpa", default=ROOT / "build/release/bin/talpa", type=pathlib.Path)
+    isas.add_option(parser)
     parser.add_argument("--prompt", type=int, default=512, help="tokens (%(default)s)")
     parser.add_argument("--decode", type=int, default=128, help="tokens (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="(%(default)s)")
@@ -55,7 +57,7 @@ def models_of(options):
 
 
 def programs_of(options):
-    known = all_programs(options.talpa)
+    known = all_programs(options.talpa, options.isa)
     chosen = {}
     wanted = options.programs.split(",") if options.programs else (
         WITH_NEIGHBOUR if options.busy_core else DEFAULT)
@@ -112,15 +114,16 @@ class Session:
               f"tokens/s, others {100 * others:.1f} %", file=sys.stderr, flush=True)
 
 
-def machine_facts(options):
+def machine_facts(options, settings=("prompt", "decode")):
+    """What a report says of the machine and of these options."""
     with open("/proc/cpuinfo", encoding="ascii") as file:
         info = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines())
     info = {key.strip(): value.strip() for key, value in info.items()}
     wanted = ("avx2", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
     return {"processor": info.get("model name", platform.machine()),
             "instructions": [flag for flag in wanted if flag in info.get("flags", "").split()],
-            "cores": len(machine.available_cores()), "threads": options.threads,
-            "prompt": options.prompt, "decode": options.decode, "rounds": options.rounds,
+            "isa": options.isa, "cores": len(machine.available_cores()),
+            **{name: getattr(options, name) for name in ("threads", "rounds", *settings)},
             "date": time.strftime("%Y-%m-%d")}
 
 
@@ -148,7 +151,8 @@ def finish(session, facts, options):
     if options.json:
         report = {"machine": facts, "failures": session.failures, **summary.report(session.runs)}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{facts['processor']}, {' '.join(facts['instructions'])}; {options.threads} threads; "
+    print(f"{facts['processor']}, {' '.join(facts['instructions'])}; programs use "
+          f"{isas.description(options.isa)}; {options.threads} threads; "
           f"medians of {options.rounds} rounds in turn; prefill {options.prompt}, "
           f"decode {options.decode} tokens")
     if session.runs:
