@@ -90,7 +90,7 @@ def layer_of(options, name):
 def main():
     options = parse_arguments()
     session = Session(options)
-    reason = session.talpa.missing() or session.talpa.lacks(options)
+    reason = session.talpa.missing()
     if reason:
         sys.exit(reason)
     facts = machine_facts(options, ("rows", "repeats", "experts", "passive"))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
 
 import isas
 import layer_shape
@@ -43,19 +42,10 @@ class TalpaLayer(Talpa):
             latent = ["--latent-dim", layer.latent.width, "--group-size", layer.latent.group_size,
                       "--factor", ",".join(layer.latent.factors)]
             latent += ["--share-gate-up"] if layer.latent.shared else []
-        fewer = ["--experts", options.experts] if options.experts else []
+        fewer = ["--num-experts", options.experts] if options.experts else []
         return [self.binary, "bench", "--config", layer.name, "--layer", "--dtype",
                 ",".join(dtypes), "--rows", ",".join(map(str, rows)), "--rounds", options.repeats,
                 "--threads", options.threads, "--json", "--quiet", *fewer, *latent]
-
-    def lacks(self, options):
-        """Why it cannot do what is asked, or None."""
-        if options.experts:
-            done = subprocess.run([self.binary, "bench", "--help"], capture_output=True, text=True,
-                                  check=False)
-            if "--experts" not in done.stdout:
-                return f"{self.binary} has no bench --experts: leave --experts out"
-        return None
 
     def read(self, output, layer):
         """{(layer, dtype, rows): Timing} and {dtype: distinct experts}; throws ValueError."""

@@ -1,8 +1,11 @@
 #include "talpa/base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
+#include <vector>
 
 #include "scratch.h"
 
@@ -15,6 +18,37 @@ using testing::Scratch;
 std::size_t entries(const fs::path& folder) {
   return static_cast<std::size_t>(
       std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+TEST(MappedFile, ReleasedPagesComeBackFromTheFile) {
+  const Scratch scratch;
+  std::string text(100000, ' ');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 23);
+  write_text(scratch / "text", text);
+  const MappedFile file(scratch / "text");
+  auto as_text = [&] {
+    return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  };
+  EXPECT_EQ(as_text(), text);
+  auto resident = [&](std::size_t offset) {  // in this process' tables, not in the page cache
+    const int pages = ::open("/proc/self/pagemap", O_RDONLY);
+    const auto address = reinterpret_cast<std::uintptr_t>(file.bytes().data() + offset);
+    std::uint64_t entry = 0;
+    EXPECT_EQ(::pread(pages, &entry, 8, static_cast<off_t>(address / 4096 * 8)), 8);
+    ::close(pages);
+    return (entry >> 63) == 1;
+  };
+  EXPECT_TRUE(resident(8192));
+  file.release(file.bytes().subspan(5000, 20000));
+  EXPECT_FALSE(resident(8192));
+  EXPECT_TRUE(resident(5000)) << "a page that is released only in part stays";
+  EXPECT_EQ(as_text(), text);
+  std::vector<std::byte> elsewhere(1 << 16, std::byte{7});
+  file.release(elsewhere);
+  EXPECT_EQ(elsewhere[40000], std::byte{7});
+  file.release(file.bytes());
+  file.release({});
+  EXPECT_EQ(as_text(), text);
 }
 
 TEST(AtomicFile, AppearsOnlyAtCommit) {

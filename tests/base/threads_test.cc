@@ -3,8 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
 #include <stdexcept>
+#include <thread>
 #include <vector>
+
+#include "scratch.h"
 
 namespace talpa {
 namespace {
@@ -43,7 +49,55 @@ TEST_P(Pool, RethrowsAndGoesOn) {
 INSTANTIATE_TEST_SUITE_P(Sizes, Pool, ::testing::Values(1, 2, 4));
 
 TEST(ThreadPool, HasAtLeastOneThread) { EXPECT_EQ(ThreadPool(0).size(), 1); }
-TEST(AvailableCores, IsPositive) { EXPECT_GE(available_cores(), 1); }
+
+/// Pieces are not dealt out beforehand: while one thread is stuck in the first, the others do the
+/// rest, and it goes on only when they have.
+TEST(ThreadPool, ABusyThreadKeepsNoPieces) {
+  ThreadPool pool(2);
+  std::atomic<int> done = 0;
+  pool.parallel_for(64, 1, [&](std::int64_t begin, std::int64_t) {
+    if (begin == 0)
+      while (done < 63) std::this_thread::yield();
+    else
+      ++done;
+  });
+  EXPECT_EQ(done, 63);
+}
+
+TEST(PinnedPool, RunsEveryThreadOnItsProcessor) {
+  const std::vector<int> allowed = available_processors().allowed;
+  const std::vector<int> before = processors_of(pthread_self());
+  const int size = static_cast<int>(allowed.size());
+  {
+    ThreadPool pool = make_thread_pool(size, true);
+    EXPECT_EQ(processors_of(pthread_self()), std::vector<int>{allowed[0]});
+    std::mutex mutex;
+    std::map<std::thread::id, std::vector<int>> seen;
+    std::atomic<int> inside = 0;
+    pool.parallel_for(size, 1, [&](std::int64_t, std::int64_t) {
+      ++inside;
+      while (inside < size) std::this_thread::yield();  // so that each thread takes one piece
+      const std::lock_guard lock(mutex);
+      seen[std::this_thread::get_id()] = processors_of(pthread_self());
+    });
+    std::set<int> processors;
+    for (const auto& [id, own] : seen) {
+      ASSERT_EQ(own.size(), 1u);
+      processors.insert(own[0]);
+    }
+    EXPECT_EQ(processors, std::set<int>(allowed.begin(), allowed.end()));
+  }
+  EXPECT_EQ(processors_of(pthread_self()), before);
+}
+
+TEST(PinnedPool, NeedsAProcessorForEachThread) {
+  const int size = static_cast<int>(available_processors().allowed.size());
+  EXPECT_TALPA_ERROR(make_thread_pool(size + 1, true), kUsage, "cannot be pinned");
+  const std::vector<int> before = processors_of(pthread_self());
+  const std::vector<int> none = {before[0], 60000};
+  EXPECT_TALPA_ERROR(ThreadPool(2, none), kUnsupported, "60000");
+  EXPECT_EQ(processors_of(pthread_self()), before);
+}
 
 }  // namespace
 }  // namespace talpa

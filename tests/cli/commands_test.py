@@ -9,7 +9,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import PROGRAM, make_model, run
+from harness import PROGRAM, make_mixed_model, make_model, run
 
 
 class WithModel(unittest.TestCase):
@@ -210,6 +210,11 @@ class Bench(WithModel):
                 self.assertEqual(speed["tokens"], 32 if phase == "prefill" else 8)
                 self.assertGreater(speed["tokens_per_core_second"], 0)
                 self.assertIn(speed["share"]["limit"], ("memory", "fp32", "int8", "bf16"))
+            loading = row["loading"]
+            self.assertEqual(loading["packed_bytes"], row["weight_bytes"])
+            self.assertGreater(loading["stored_bytes"], 0)
+            self.assertGreater(loading["seconds"], 0)
+            self.assertIn("peak_anonymous_bytes", loading)
         self.assertEqual(report["layers"], [])
         for key in ("cpu_features", "kernels", "threads"):
             self.assertIn(key, report["machine"])
@@ -249,6 +254,66 @@ class Bench(WithModel):
                 ((self.model, "--dtype", "q5_k"), "q5_k")):
             result = run("bench", *arguments)
             self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(message, result.stderr)
+
+
+class LatentExperts(WithModel):
+    """--experts and --expert-cache, on experts on mixed bases."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.mixed = make_mixed_model(cls.root / "mixed")
+        cls.generate = ("generate", cls.mixed, "-p", "Once", "-n", "12", "--ignore-eos",
+                        "--experts")
+
+    def test_every_form_says_the_same(self):
+        dense = self.report(*self.generate, "dense")
+        self.assertIsNone(dense["expert_cache"])
+        for cache, found in ((0, 0), (1, 1)):
+            report = self.report(*self.generate, "latent", "--expert-cache", cache)
+            self.assertEqual(report["tokens"], dense["tokens"])
+            counts = report["expert_cache"]
+            # The last of twelve tokens is not fed; two experts in each of two layers.
+            self.assertEqual(counts["hits"] + counts["misses"], 11 * 2 * 2)
+            self.assertEqual(counts["hits"] > 0, bool(found))
+            self.assertEqual(counts["hit_rate"], counts["hits"] / 44)
+            self.assertEqual(counts["bytes"] > 0, bool(found))
+
+    def test_logs_the_choice_and_what_was_found(self):
+        automatic = run(*self.generate, "auto").stderr
+        self.assertRegex(automatic, "latent experts run as dense ones: the dense experts take")
+        latent = run(*self.generate, "latent", "--expert-cache", "0").stderr
+        self.assertIn("latent experts run latent: asked for", latent)
+        self.assertRegex(latent, r"0\.0 % of 44 experts found in the cache, .* formed")
+        unused = run(*self.generate, "dense", "--expert-cache", "1").stderr
+        self.assertIn("the bound of their cache is not used", unused)
+
+    def test_bench_and_eval_tell(self):
+        models = self.report("bench", self.mixed, "--prompt", "4", "--decode", "5", "--rounds", "2",
+                             "--experts", "latent", "--expert-cache", "1")["models"]
+        self.assertEqual(models[0]["experts"], "latent")
+        self.assertEqual(models[0]["decode"]["expert_cache"]["hits"], 5 * 2 * 2)
+        self.assertEqual(models[0]["decode"]["expert_cache"]["hit_rate"], 1)
+        text = self.output("bench", self.mixed, "--prompt", "4", "--decode", "5", "--rounds", "2",
+                           "--experts", "latent", "--expert-cache", "0")
+        self.assertRegex(text, r"decode .* 0\.0 %")
+        arguments = ("eval", "ppl", self.mixed, "-f", self.text, "-c", "64", "--experts")
+        latent, dense = self.report(*arguments, "latent"), self.report(*arguments, "dense")
+        self.assertEqual(latent["nll"], dense["nll"])
+        self.assertGreater(latent["expert_cache"]["misses"], 0)
+        self.assertEqual((dense["experts"], dense["expert_cache"]), ("dense", None))
+
+    def test_inspect_names_the_bases(self):
+        self.assertIn("mixed bases of rank 4, silu", self.output("inspect", self.mixed))
+
+    def test_says_what_is_wrong(self):
+        for model, arguments, message in (
+                (self.model, ("--experts", "latent"), "experts = latent: the model has no latent"),
+                (self.mixed, ("--experts", "sparse"), "sparse"),
+                (self.mixed, ("--expert-cache", "-1"), "--expert-cache")):
+            result = run("generate", model, "-p", "a", "-n", "1", *arguments)
+            self.assertNotEqual(result.returncode, 0, arguments)
             self.assertIn(message, result.stderr)
 
 

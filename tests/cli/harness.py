@@ -1,6 +1,7 @@
 """Runs the talpa program, and makes tiny models for it to run on."""
 
 import json
+import math
 import os
 import random
 import struct
@@ -122,6 +123,45 @@ def make_model(folder, seed=0, config=None, tensors=None, tokenizer=True):
     if tokenizer:
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
     return folder
+
+
+def make_mixed_model(folder, seed=0):
+    """The tiny model's shape with experts on low-rank mixed bases, one an expert (talpa's layout)."""
+    dim, width, experts, rank = CONFIG["hidden_size"], CONFIG["moe_intermediate_size"], 4, 4
+    latent = {"latent_dim": width, "group_size": 1, "factor_gate": True, "factor_up": True,
+              "factor_down": True, "share_gate_up_latent": False, "mixed": True,
+              "basis_activation": "silu", "basis_rank": rank}
+    talpa = {"family": "talpa", "origin": "qwen3_moe", "vocab_size": VOCAB, "dim": dim,
+             "num_layers": 2, "ffn_dim": 64, "norm_eps": 1e-6, "max_positions": 128,
+             "bos_token": 256, "eos_tokens": [256],
+             "attention": {"num_heads": 2, "num_kv_heads": 1, "head_dim": 16,
+                           "qk_norm": "per_head"},
+             "moe": {"num_experts": experts, "top_k": 2, "hidden_dim": width, "latent": latent}}
+    config = {"architectures": ["TalpaForCausalLM"], "model_type": "talpa", "talpa": talpa}
+    tensors = {name: value for name, value in random_tensors(CONFIG, seed).items()
+               if ".experts." not in name}
+    generator = random.Random(seed)
+
+    def add(name, *shape, pivots=0):
+        count = math.prod(shape)
+        values = ([float(i % shape[-1] < pivots) for i in range(count)] if pivots
+                  else [generator.gauss(0, 0.4) for _ in range(count)])
+        tensors[name] = ("F32", list(shape), struct.pack(f"<{count}f", *values))
+
+    for layer in range(2):
+        mlp = f"model.layers.{layer}.mlp."
+        for side, matrices in (("fc1", ("gate", "up")), ("fc2", ("down",))):
+            for matrix in matrices:
+                part = f".{matrix}" if side == "fc1" else ""
+                down = side == "fc2"
+                add(f"{mlp}experts.{matrix}_proj.weight", experts, width, width)
+                add(f"{mlp}{side}_latent_proj{part}.weight", experts,
+                    *((dim, rank) if down else (rank, dim)))
+                add(f"{mlp}{side}_latent_basis{part}.weight", experts,
+                    *((rank, width - rank) if down else (width - rank, rank)))
+                add(f"{mlp}{side}_latent_pivot{part}.weight", experts, width, pivots=rank)
+                add(f"{mlp}{side}_latent_mix{part}.weight", experts, experts)
+    return make_model(folder, config=config, tensors=tensors)
 
 
 def shard(folder):

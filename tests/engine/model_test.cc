@@ -19,7 +19,7 @@ std::vector<float> part(const std::vector<float>& logits, std::size_t first, std
 
 /// In one piece, token by token, and among other sequences: the same bits.
 TEST_P(EngineTest, LogitsDoNotDependOnBatching) {
-  const LoadedModel loaded = random_model(GetParam().config, scratch_);
+  const LoadedModel loaded = random_model(GetParam().config, scratch_, GetParam().options);
   Model& model = *loaded.model;
   const auto tokens = random_tokens(37, 1), other = random_tokens(9, 2);
   const std::vector<float> whole = all_logits(model, tokens);
@@ -44,22 +44,22 @@ TEST_P(EngineTest, LogitsDoNotDependOnBatching) {
 
 TEST_P(EngineTest, ThreadsDoNotChangeLogits) {
   const auto tokens = random_tokens(50, 3);
-  const auto one = random_model(GetParam().config, scratch_, {.threads = 1});
-  const auto three = random_model(GetParam().config, scratch_, {.threads = 3});
+  const auto one = random_model(GetParam().config, scratch_, GetParam().with({}, 1));
+  const auto three = random_model(GetParam().config, scratch_, GetParam().with({}, 3));
   EXPECT_EQ(all_logits(*one.model, tokens), all_logits(*three.model, tokens));
 }
 
 /// Coarser weights move the logits, but no further than the format's error allows.
 TEST_P(EngineTest, HoldsEveryType) {
   const auto tokens = random_tokens(20, 4);
-  const auto full = random_model(GetParam().config, scratch_);
+  const auto full = random_model(GetParam().config, scratch_, GetParam().options);
   const auto exact = all_logits(*full.model, tokens);
   double scale = 0;
   for (const float v : exact) scale += double{v} * v;
   const std::vector<std::pair<DType, double>> limits = {
       {DType::kF16, 0.02}, {DType::kBF16, 0.1}, {DType::kQ8_0, 0.15}, {DType::kQ4_1, 0.8}};
   for (const auto& [dtype, limit] : limits) {
-    const auto held = random_model(GetParam().config, scratch_, {.weights = dtype, .threads = 2});
+    const auto held = random_model(GetParam().config, scratch_, GetParam().with(dtype, 2));
     const auto logits = all_logits(*held.model, tokens);
     double error = 0;
     for (std::size_t i = 0; i < exact.size(); ++i) error += std::pow(logits[i] - exact[i], 2);
@@ -70,7 +70,7 @@ TEST_P(EngineTest, HoldsEveryType) {
 }
 
 TEST_P(EngineTest, CountsRoutedRows) {
-  const auto loaded = random_model(GetParam().config, scratch_);
+  const auto loaded = random_model(GetParam().config, scratch_, GetParam().options);
   const DecoderConfig& c = loaded.model->config();
   const auto tokens = random_tokens(30, 5);
   KvCache cache(c, 30);

@@ -8,6 +8,7 @@
 #include "talpa/base/random.h"
 #include "talpa/engine/generate.h"
 #include "talpa/engine/model.h"
+#include "talpa/model/basis_pivots.h"
 
 namespace talpa::testing {
 
@@ -15,6 +16,15 @@ namespace talpa::testing {
 struct DecoderCase {
   std::string name;
   DecoderConfig config;
+  EngineOptions options = {.threads = 2};
+
+  /// The case's options with other types or threads.
+  EngineOptions with(std::optional<DType> weights, int threads) const {
+    EngineOptions changed = options;
+    changed.weights = weights;
+    changed.threads = threads;
+    return changed;
+  }
 };
 
 inline DecoderConfig small_config(Family family) {
@@ -46,6 +56,20 @@ inline DecoderConfig small_latent(const LatentConfig& latent) {
   return c;
 }
 
+/// MoBE's experts, and SLBF's: low-rank bases, one an expert, of all three matrices.
+inline DecoderConfig small_mobe(BasisActivation activation) {
+  return small_latent(
+      {.latent_dim = 40, .group_size = 2, .mixed = true, .basis_activation = activation});
+}
+inline DecoderConfig small_slbf() {
+  return small_latent({.latent_dim = 40,
+                       .group_size = 1,
+                       .factor_down = true,
+                       .mixed = true,
+                       .basis_activation = BasisActivation::kSilu,
+                       .basis_rank = 6});
+}
+
 inline std::vector<DecoderCase> decoder_cases() {
   std::vector<DecoderCase> cases = {{"llama", small_config(Family::kLlama)},
                                     {"mixtral", small_moe(Family::kMixtral)},
@@ -71,12 +95,35 @@ inline std::vector<DecoderCase> decoder_cases() {
                                                  .factor_down = true,
                                                  .mixed = true,
                                                  .basis_activation = BasisActivation::kSilu})});
+  cases.push_back({"mobe", small_mobe(BasisActivation::kTanh)});
+  cases.push_back({"slbf", small_slbf()});
+  cases.push_back({"groups_as_dense",
+                   small_latent({.latent_dim = 16, .group_size = 4, .factor_down = true}),
+                   {.experts = ExpertForm::kDense, .threads = 2}});
+  // Room for a few of eight experts, so that some are found and some are not.
+  for (const std::size_t base : {7, 8, 9}) {
+    DecoderCase on_demand = cases[base];
+    on_demand.name += "_on_demand";
+    on_demand.options.experts = ExpertForm::kLatent;
+    on_demand.options.expert_cache = 60000;
+    cases.push_back(on_demand);
+  }
   return cases;
+}
+
+/// Ones at `rank` places of each row, others in each.
+inline void fill_pivots(const Shape& shape, int rank, float* target) {
+  const std::int64_t width = shape[1];
+  std::fill_n(target, shape[0] * width, 0.0f);
+  for (std::int64_t row = 0; row < shape[0]; ++row)
+    for (std::int64_t i = 0; i < rank; ++i)
+      target[row * width + (row + i * (width / rank)) % width] = 1;
 }
 
 /// Writes a checkpoint of random weights; norms near one, matrices scaled to keep variance.
 inline void save_random(const DecoderConfig& config, const std::filesystem::path& path) {
-  const WeightProvider provider = [](const WeightSpec& spec, float* target) {
+  const WeightProvider provider = [&config](const WeightSpec& spec, float* target) {
+    if (is_pivot(spec.name)) return fill_pivots(spec.shape, config.moe.latent.basis_rank, target);
     Random random(17, spec.name);
     const double scale = spec.shape.size() < 2 ? 0.1 : 1.4 / std::sqrt(spec.shape.back());
     const bool norm = spec.shape.size() == 1 && spec.name.find("norm") != std::string::npos;

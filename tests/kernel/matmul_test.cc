@@ -140,7 +140,8 @@ TEST(PackedMatrixTest, StacksMatricesInOrder) {
 }
 
 TEST(PackedMatrixTest, ChoosesTypes) {
-  EXPECT_EQ(held_type(DType::kQ4_K), DType::kQ8_0);
+  EXPECT_EQ(held_type(DType::kQ4_K), DType::kQ4_1);
+  EXPECT_EQ(held_type(DType::kQ6_K), DType::kQ8_0);
   EXPECT_EQ(held_type(DType::kF16), DType::kF16);
   EXPECT_EQ(held_type(DType::kF64), DType::kF32);
   EXPECT_EQ(held_type(DType::kBF16, DType::kQ4_1), DType::kQ4_1);

@@ -139,6 +139,48 @@ TEST(Budget, IsTheLargestLatentThatFits) {
   EXPECT_EQ(latent_dim_for_budget(config, grouped(4, 0), 0.3), std::nullopt);
 }
 
+/// SLBF's settings of Qwen3-30B-A3B: rank 226 keeps 76 %, rank 147 keeps 64 %.
+TEST(LowRankBases, StoreWhatSlbfSays) {
+  const DecoderConfig& config = published("qwen3-30b-a3b").config;
+  LatentConfig latent{.latent_dim = 768,
+                      .group_size = 1,
+                      .factor_down = true,
+                      .mixed = true,
+                      .basis_activation = BasisActivation::kSilu,
+                      .basis_rank = 226};
+  const double N = 128, m = 768, n = 2048, k = 226;
+  const LatentOutlook outlook = latent_outlook(config, latent);
+  EXPECT_EQ(outlook.refusal, "");
+  EXPECT_NEAR(outlook.expert_ratio, (m * m + k * (m + n - k) + m + N) / (m * n), 1e-12);
+  EXPECT_NEAR(outlook.expert_ratio, 0.76, 0.015);
+  latent.basis_rank = 147;
+  EXPECT_NEAR(latent_outlook(config, latent).expert_ratio, 0.64, 0.02);
+  EXPECT_EQ(basis_rank_for_budget(config, latent, outlook.expert_ratio, 1), 226);
+  EXPECT_EQ(basis_rank_for_budget(config, latent, outlook.expert_ratio, 8), 224);
+  EXPECT_EQ(basis_rank_for_budget(config, latent, 0.3), std::nullopt);
+  latent.basis_rank = 500;
+  EXPECT_THAT(latent_outlook(config, latent).refusal,
+              ::testing::HasSubstr("basis_rank must be at most 4"));
+  latent.latent_dim = 2048;
+  EXPECT_THAT(latent_outlook(config, latent).refusal,
+              ::testing::HasSubstr("no basis_rank is small enough"));
+}
+
+/// The experts' products are those of full bases; where linear, of U and V.
+TEST(LowRankBases, MultiplyAdds) {
+  DecoderConfig config = published("qwen3-30b-a3b").config;
+  config.moe.latent = {.latent_dim = 768, .group_size = 4, .mixed = true, .basis_rank = 100};
+  const double N = 128, G = 32, K = 8, m = 768, n = 2048, r = 768, k = 100;
+  const double own = K * (m * n + 2 * m * r);
+  EXPECT_NEAR(account_of(config).expert_macs_per_token,
+              48 * (own + 2 * G * k * (n + r - k) + 2 * K * G * r), 1);
+  config.moe.latent.basis_activation = BasisActivation::kSilu;
+  EXPECT_NEAR(account_of(config).expert_macs_per_token, 48 * (own + 2 * K * r * n), 1);
+  EXPECT_EQ(account_of(config).expert_params,
+            static_cast<std::int64_t>(
+                48 * (N * (m * n + 2 * m * r + 2 * G) + 2 * G * (k * (n + r - k) + r))));
+}
+
 TEST(AccountTest, CountsASmallModelByHand) {
   DecoderConfig config;
   config.vocab_size = 100;
@@ -174,7 +216,18 @@ TEST(AccountTest, StoredRatioIsThatOfTheTensors) {
        .group_size = 4,
        .share_gate_up_latent = true,
        .mixed = true,
-       .basis_activation = BasisActivation::kTanh}};
+       .basis_activation = BasisActivation::kTanh},
+      {.latent_dim = 1024,
+       .group_size = 1,
+       .factor_down = true,
+       .mixed = true,
+       .basis_activation = BasisActivation::kSilu,
+       .basis_rank = 100},
+      {.latent_dim = 200,
+       .group_size = 8,
+       .share_gate_up_latent = true,
+       .mixed = true,
+       .basis_rank = 60}};
   for (const LatentConfig& latent : settings) {
     const LatentOutlook outlook = latent_outlook(config, latent);
     config.moe.latent = latent;

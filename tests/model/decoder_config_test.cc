@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "model/configs.h"
+#include "talpa/model/basis_pivots.h"
 
 namespace talpa {
 namespace {
@@ -41,6 +44,8 @@ const BadSetting kBad[] = {
     {"moe.dense_layers=[1]", "model.ffn_dim = 0 is outside 1 to"},
     {"moe.latent.group_size=3", "model.moe.latent.group_size = 3 does not divide"},
     {"moe.latent.basis_activation=\"silu\"", "needs mixed = true"},
+    {"moe.latent.basis_rank=4", "model.moe.latent.basis_rank = 4 needs mixed = true"},
+    {"moe.latent.basis_rank=-4", "model.moe.latent.basis_rank = -4 is outside"},
     {"moe.latent.latent_dim=-1", "model.moe.latent.latent_dim = -1 is outside"},
     {"moe.latent.ranks=4", "unknown setting model.moe.latent.ranks"}};
 INSTANTIATE_TEST_SUITE_P(Settings, DecoderConfigValidate, ::testing::ValuesIn(kBad));
@@ -55,6 +60,20 @@ TEST(DecoderConfigTest, LatentOptionsMustFitTogether) {
   config.ffn_dim = 8;
   config.moe.latent.latent_dim = 8;
   EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "needs moe.num_experts > 0");
+}
+
+TEST(DecoderConfigTest, LowRankBasesAreNarrowerThanFullOnes) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  config.moe.latent = {
+      .latent_dim = config.moe.hidden_dim, .group_size = 1, .mixed = true, .basis_rank = 23};
+  config.validate("m");
+  config.moe.latent.basis_rank = 24;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig,
+                     "m.moe.latent.basis_rank = 24 is not below m.moe.latent.latent_dim = 24");
+  config.moe.latent.latent_dim = 100;
+  config.moe.latent.basis_rank = 48;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig,
+                     "m.moe.latent.basis_rank = 48 is not below m.dim = 48");
 }
 
 TEST(DecoderConfigTest, GroupsAndLayers) {
@@ -85,6 +104,36 @@ TEST(WeightSpecs, LatentExpertsOfEveryShape) {
   EXPECT_EQ(shapes.at(moe + "down_out"), (Shape{2, 48, 16}));
   EXPECT_EQ(shapes.at(moe + "down_mix"), (Shape{8, 2}));
   EXPECT_EQ(shapes.count(moe + "gate_in") + shapes.count(moe + "up_mix"), 0U);
+}
+
+TEST(WeightSpecs, LowRankBases) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  config.moe.latent = {
+      .latent_dim = 16, .group_size = 1, .factor_down = true, .mixed = true, .basis_rank = 6};
+  std::map<std::string, Shape> shapes;
+  for (const WeightSpec& spec : weight_specs(config)) shapes[spec.name] = spec.shape;
+  const std::string moe = "layers.2.moe.";
+  for (const std::string name : {"gate", "up"}) {
+    EXPECT_EQ(shapes.at(moe + name + "_in"), (Shape{8, 6, 48}));
+    EXPECT_EQ(shapes.at(moe + name + "_basis"), (Shape{8, 10, 6}));
+    EXPECT_EQ(shapes.at(moe + name), (Shape{8, 24, 16}));
+  }
+  EXPECT_EQ(shapes.at(moe + "down_out"), (Shape{8, 48, 6}));
+  EXPECT_EQ(shapes.at(moe + "down_basis"), (Shape{8, 6, 10}));
+  for (const std::string name : {"gate", "up", "down"}) {
+    EXPECT_EQ(shapes.at(moe + name + "_pivot"), (Shape{8, 16}));
+    EXPECT_EQ(shapes.at(moe + name + "_mix"), (Shape{8, 8}));
+  }
+}
+
+TEST(BasisPivots, PutTheIdentityBetweenTheOtherRows) {
+  const std::vector<float> mask = {0, 1, 0, 1, 1, 1, 0, 0};
+  EXPECT_EQ(basis_order(mask, 4, 2, "p"), (std::vector<std::int32_t>{2, 0, 3, 1, 0, 1, 2, 3}));
+  const auto order_of = [](std::vector<float> row) { return basis_order(row, 4, 2, "some_pivot"); };
+  EXPECT_TALPA_ERROR(order_of({1, 1, 1, 0}), kFormat, "some_pivot: row 0 marks 3 pivots");
+  EXPECT_TALPA_ERROR(order_of({1, 0, 0, 0}), kFormat, "marks 1 pivots, expected basis_rank = 2");
+  EXPECT_TALPA_ERROR(order_of({1, 2, 0, 0}), kFormat, "column 1 is 2");
+  EXPECT_TALPA_ERROR(order_of({1, NAN, 0, 0}), kFormat, "column 1 is nan");
 }
 
 }  // namespace

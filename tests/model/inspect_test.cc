@@ -31,9 +31,24 @@ TEST(Inspect, TellsEverySettingAndWhyOneIsRefused) {
     EXPECT_EQ(expands, !row.at("refusal").is_null()) << row.dump();
     refused += expands;
   }
-  EXPECT_THAT(kinds, ::testing::ElementsAre("gate+up", "gate+up+down", "single latent"));
-  EXPECT_THAT(groups, ::testing::ElementsAre(2, 4, 8, 16, 32, 64, 128));
+  EXPECT_THAT(kinds, ::testing::ElementsAre("gate+up", "gate+up+down", "low-rank bases",
+                                            "mixed bases", "single latent"));
+  EXPECT_THAT(groups, ::testing::ElementsAre(1, 2, 4, 8, 16, 32, 64, 128));
   EXPECT_EQ(refused, 0);
+}
+
+TEST(Inspect, RefusesBasesThatGrow) {
+  DecoderConfig config = published_models().front().config;
+  config.dim = 1024;  // experts of 768: half their width as rank is too much
+  for (const Json& row : inspect_report(config).at("latent_settings"))
+    if (row.at("kind") == "low-rank bases") {
+      const bool refused = !row.at("refusal").is_null();
+      EXPECT_EQ(refused, row.at("basis_rank") == 384) << row.dump();
+      if (refused) {
+        EXPECT_THAT(row.at("refusal").get<std::string>(),
+                    ::testing::HasSubstr("with group_size = 1 basis_rank must be at most 1"));
+      }
+    }
 }
 
 TEST(Inspect, RefusesSettingsOfAModelWhoseExpertsAreWide) {

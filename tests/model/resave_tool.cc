@@ -13,7 +13,7 @@ void resave(const std::filesystem::path& from, const std::filesystem::path& to, 
     files.at(spec.name).read(target);
   };
   if (to.extension() == ".gguf") {
-    save_gguf(to, files.config, provider, {.dtype = dtype});
+    save_gguf(to, files.config, provider, {.dtype = dtype, .overwrite = true});
   } else {
     save_hf_directory(to, files.config, provider, {.dtype = dtype, .overwrite = true});
   }

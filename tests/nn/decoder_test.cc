@@ -156,6 +156,26 @@ TEST(Decoder, RefusesWeightsThatAreNotFinite) {
   EXPECT_TALPA_ERROR(decoder.forward(at::zeros({1, 2}, at::kLong)), kFormat, "NaN");
 }
 
+TEST(Decoder, RefusesAMalformedPivotMask) {
+  const testing::Scratch scratch;
+  DecoderConfig config = tiny_moe();
+  config.family = Family::kTalpa;
+  config.moe.latent = {.latent_dim = 5, .group_size = 2, .mixed = true, .basis_rank = 2};
+  Decoder decoder(config);
+  decoder.initialise(1);
+  at::Tensor& mask_Gr = decoder.parameters().at("layers.1.moe.up_pivot");
+  const auto load = [&] {
+    save_hf_directory(scratch / "model", config, decoder.provider(), {.overwrite = true});
+    Decoder loaded(config);
+    loaded.load(open_model(scratch / "model"));
+  };
+  load();
+  mask_Gr[1][4] = 1;
+  EXPECT_TALPA_ERROR(load(), kFormat, "layers.1.moe.up_pivot: row 1 marks 3 pivots");
+  mask_Gr[1][4] = 0.5;
+  EXPECT_TALPA_ERROR(load(), kFormat, "layers.1.moe.up_pivot: row 1, column 4 is 0.5");
+}
+
 TEST(Decoder, RefusesFilesOfAnotherShape) {
   const testing::Scratch scratch;
   const Decoder small = random_decoder(tiny_moe(), 1, at::kFloat);
@@ -251,6 +271,7 @@ TEST(Initialise, ProductsOfFactorsHaveTheVarianceOfDenseExperts) {
   for (auto named : testing::latent_configs()) {
     named.config.dim = 96, named.config.moe.hidden_dim = 80;
     named.config.moe.latent.latent_dim = 32, named.config.num_layers = 2;
+    if (named.config.moe.latent.basis_rank > 0) named.config.moe.latent.basis_rank = 16;
     Decoder decoder(named.config);
     decoder.initialise(1);
     const Scope moe(decoder.parameters(), "layers.1.moe.");

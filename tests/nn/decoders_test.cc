@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "talpa/base/random.h"
+#include "talpa/model/basis_pivots.h"
 
 namespace talpa::testing {
 namespace {
@@ -58,6 +59,18 @@ DecoderConfig olmoe() {
   return config;
 }
 
+/// Ones at `rank` random places of each row.
+void fill_pivots(at::Tensor& mask_Gr, int rank, Random& random) {
+  mask_Gr.zero_();
+  for (std::int64_t g = 0; g < mask_Gr.size(0); ++g)
+    for (int left = rank; left > 0;) {
+      const auto i = static_cast<std::int64_t>(random.below(mask_Gr.size(1)));
+      if (mask_Gr[g][i].item<double>() != 0) continue;
+      mask_Gr[g][i] = 1;
+      --left;
+    }
+}
+
 }  // namespace
 
 DecoderConfig tiny_moe() {
@@ -106,6 +119,19 @@ std::vector<NamedConfig> latent_configs() {
                                         .share_gate_up_latent = true,
                                         .mixed = true,
                                         .basis_activation = kTanh}),
+      with_latent("mobe",
+                  {.latent_dim = 6, .group_size = 2, .mixed = true, .basis_activation = kSilu}),
+      with_latent("slbf", {.latent_dim = 6,
+                           .group_size = 1,
+                           .factor_down = true,
+                           .mixed = true,
+                           .basis_activation = kSilu,
+                           .basis_rank = 2}),
+      with_latent("low_rank_shared", {.latent_dim = 5,
+                                      .group_size = 2,
+                                      .share_gate_up_latent = true,
+                                      .mixed = true,
+                                      .basis_rank = 3}),
   };
 }
 
@@ -119,6 +145,10 @@ nn::Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, at::
   nn::Decoder decoder(config, dtype);
   for (auto& [name, tensor] : decoder.parameters()) {
     Random random(seed, name);
+    if (is_pivot(name)) {
+      fill_pivots(tensor, config.moe.latent.basis_rank, random);
+      continue;
+    }
     at::Tensor values = at::empty(tensor.sizes(), at::kDouble);
     const double mean = name.ends_with("norm") ? 1 : 0;
     for (std::int64_t i = 0; i < values.numel(); ++i)

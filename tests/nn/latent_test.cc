@@ -49,12 +49,33 @@ Decoder latent_decoder(const LatentConfig& latent, std::uint64_t seed = 1) {
   return random_decoder(config, seed);
 }
 
+// U_j V_j (of down V_j U_j) summed over the rank, U's rows looked up one by one.
+at::Tensor low_rank_by_hand(const Decoder& decoder, int layer, const std::string& stem,
+                            const std::string& latent) {
+  const auto& p = decoder.parameters();
+  const bool down = latent == "down";
+  const at::Tensor pivot = p.at(moe(layer, latent + "_pivot"));
+  const at::Tensor stored = p.at(moe(layer, latent + "_basis"));
+  const at::Tensor basis = down ? stored.transpose(1, 2) : stored;
+  const at::Tensor right = down ? p.at(moe(layer, stem)).transpose(1, 2) : p.at(moe(layer, stem));
+  const auto [num_groups, r] = std::pair(pivot.size(0), pivot.size(1));
+  at::Tensor bases = at::zeros({num_groups, r, right.size(2)}, at::kDouble);
+  for (int g = 0; g < num_groups; ++g)
+    for (int i = 0, pivots = 0, others = 0; i < r; ++i)
+      if (pivot[g][i].item<double>() == 1)
+        bases[g][i] = right[g][pivots++];
+      else
+        bases[g][i] = basis[g][others++].matmul(right[g]);
+  return down ? bases.transpose(1, 2) : bases;
+}
+
 // f(sum_j mix_ij B_j), or B of i's group.
 at::Tensor projection_by_hand(const Decoder& decoder, int layer, const std::string& stem,
                               const std::string& latent, int expert) {
   const auto& p = decoder.parameters();
   const LatentConfig& config = decoder.config().moe.latent;
-  const at::Tensor bases = p.at(moe(layer, stem));
+  const at::Tensor bases = config.basis_rank > 0 ? low_rank_by_hand(decoder, layer, stem, latent)
+                                                 : p.at(moe(layer, stem));
   if (!config.mixed) return bases[expert / decoder.config().group_size()];
   at::Tensor sum = at::zeros_like(bases[0]);
   for (int j = 0; j < bases.size(0); ++j)
@@ -124,7 +145,8 @@ TEST_P(Latent, OrderOfGroupsIsFree) {
       (group_G.unsqueeze(1) * size + at::arange(size).unsqueeze(0)).flatten();
   for (auto& [name, tensor] : reversed.parameters()) {
     if (name.find(".moe.") == std::string::npos) continue;
-    const bool by_group = name.ends_with("_in") || name.ends_with("_out");
+    const bool by_group = name.ends_with("_in") || name.ends_with("_out") ||
+                          name.ends_with("_basis") || name.ends_with("_pivot");
     at::Tensor moved = tensor.index_select(0, by_group ? group_G : expert_N);
     if (name.ends_with("_mix")) moved = moved.index_select(1, group_G);
     tensor.copy_(moved);

@@ -81,9 +81,17 @@ TEST(LmTask, LearnsAndItsModelIsReadable) {
   EXPECT_TRUE(fs::exists(scratch / "run" / "final" / "tokenizer.json"));
 }
 
-TEST(LmTask, InterruptedRunGoesOnBitExactly) {
+class EachOptimizer : public ::testing::TestWithParam<train::OptimizerKind> {};
+
+INSTANTIATE_TEST_SUITE_P(LmTask, EachOptimizer,
+                         ::testing::Values(train::OptimizerKind::kAdamW,
+                                           train::OptimizerKind::kMuon),
+                         [](const auto& info) { return std::string(enum_name(info.param)); });
+
+TEST_P(EachOptimizer, InterruptedRunGoesOnBitExactly) {
   const testing::Scratch scratch;
-  const LmRecipe recipe = small_recipe(scratch.path());
+  LmRecipe recipe = small_recipe(scratch.path());
+  recipe.trainer.optimizer.kind = GetParam();
   LmTask whole(recipe);
   train::run_training(recipe.trainer, whole, {.directory = scratch / "whole"});
   std::atomic<bool> stop{true};
@@ -95,6 +103,29 @@ TEST(LmTask, InterruptedRunGoesOnBitExactly) {
   train::run_training(recipe.trainer, resumed, {.directory = scratch / "part", .resume = true});
   for (const auto& [name, value] : whole.parameters())
     EXPECT_TRUE(value.equal(resumed.parameters().at(name))) << name;
+}
+
+/// Held-out loss after a few hundred steps.
+double trained_loss(LmRecipe recipe, train::OptimizerKind kind, const fs::path& folder) {
+  recipe.trainer.optimizer.kind = kind;
+  recipe.trainer.steps = 200;
+  recipe.trainer.eval_every = recipe.trainer.checkpoint_every = 0;
+  LmTask task(recipe);
+  return train::run_training(recipe.trainer, task, {.directory = folder}).at("loss");
+}
+
+/// At the same learning rate and decay: that is what the scale of Muon's updates is for.
+TEST(LmTask, MuonLearnsAsFastAsAdamW) {
+  const testing::Scratch scratch;
+  LmRecipe recipe = small_recipe(scratch.path());
+  double adamw = 0, muon = 0;
+  for (const std::uint64_t seed : {1, 2}) {
+    recipe.seed = seed;
+    adamw += trained_loss(recipe, train::OptimizerKind::kAdamW, scratch / "adamw") / 2;
+    muon += trained_loss(recipe, train::OptimizerKind::kMuon, scratch / "muon") / 2;
+  }
+  EXPECT_LT(muon, adamw + 0.02) << "adamw " << adamw;
+  EXPECT_LT(muon, 2);
 }
 
 TEST(LmTask, SameSeedSameLoss) {

@@ -9,6 +9,7 @@
 #include "scratch.h"
 #include "talpa/base/file.h"
 #include "talpa/format/safetensors_writer.h"
+#include "talpa/train/adamw.h"
 #include "talpa/train/checkpoint.h"
 
 namespace talpa::train {

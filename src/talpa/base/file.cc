@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "talpa/base/error.h"
 
@@ -54,6 +55,21 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   mapping_ = std::shared_ptr<const void>(
       address, [size](const void* p) { ::munmap(const_cast<void*>(p), size); });
   bytes_ = {static_cast<const std::byte*>(address), size};
+}
+
+void MappedFile::release(std::span<const std::byte> part) const {
+  const std::less_equal<> not_after;
+  if (part.empty() || !not_after(bytes_.data(), part.data()) ||
+      !not_after(part.data() + part.size(), bytes_.data() + bytes_.size()))
+    return;
+  // The mapping begins with a page.
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<std::uint64_t>(part.data() - bytes_.data());
+  const std::uint64_t first = (offset + page - 1) / page * page;
+  const std::uint64_t last = (offset + part.size()) / page * page;
+  if (first >= last) return;
+  // A failure costs memory only.
+  ::madvise(const_cast<std::byte*>(bytes_.data()) + first, last - first, MADV_DONTNEED);
 }
 
 std::string read_text(const fs::path& path, std::uint64_t max_bytes) {

@@ -20,6 +20,10 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   const std::filesystem::path& path() const { return path_; }
 
+  /// Gives back the whole pages of `part` that this process holds, if it lies in this file: they
+  /// no longer count as its memory, and come back from the file when they are read again.
+  void release(std::span<const std::byte> part) const;
+
  private:
   std::filesystem::path path_;
   std::shared_ptr<const void> mapping_;

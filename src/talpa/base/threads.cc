@@ -1,13 +1,11 @@
 #include "talpa/base/threads.h"
 
-#include <sched.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <fstream>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -15,34 +13,6 @@
 #include "talpa/base/error.h"
 
 namespace talpa {
-
-namespace {
-
-/// Cores granted by the cgroup (v2, then v1), or a large number where there is no quota.
-double cgroup_quota() {
-  constexpr double kNone = 1e9;
-  std::string quota;
-  double period = 0;
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> quota >> period)
-    return quota == "max" || period <= 0 ? kNone : std::stod(quota) / period;
-  double microseconds = 0;
-  std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (v1_quota >> microseconds && v1_period >> period && microseconds > 0 && period > 0)
-    return microseconds / period;
-  return kNone;
-}
-
-}  // namespace
-
-int available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  int cores = sched_getaffinity(0, sizeof set, &set) == 0
-                  ? CPU_COUNT(&set)
-                  : static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, static_cast<int>(std::min<double>(cores, cgroup_quota() + 0.5)));
-}
 
 /// Rounds of waiting before a thread sleeps: some tens of microseconds, longer than the serial
 /// stretches between the products of a layer and much shorter than a time slice.
@@ -64,6 +34,20 @@ struct ThreadPool::State {
   std::mutex error_mutex;
   std::exception_ptr error;
   std::vector<std::thread> workers;
+  pthread_t owner = pthread_self();
+  std::vector<int> unbound;  ///< where the owner may run when it is not bound
+
+  ~State() {
+    stop = true;
+    word += 2 * kJob;
+    word.notify_all();
+    for (auto& worker : workers) worker.join();
+    if (unbound.empty() || !pthread_equal(owner, pthread_self())) return;
+    try {
+      bind_thread(owner, unbound);
+    } catch (const Error&) {  // the system took processors away meanwhile: stay where we are
+    }
+  }
 
   static bool is_open(std::uint32_t w) { return (w / kJob) % 2 == 1; }
 
@@ -124,16 +108,28 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int size) : size_(std::max(1, size)), state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int size, std::span<const int> processors)
+    : size_(std::max(1, size)), state_(std::make_unique<State>()) {
   TALPA_CHECK(size_ <= static_cast<int>(State::kInside));
-  for (int i = 1; i < size_; ++i) state_->workers.emplace_back([this] { state_->loop(); });
+  if (!processors.empty() && static_cast<int>(processors.size()) < size_)
+    fail(ErrorCode::kUsage, "{} threads cannot be pinned to {} processors", size_,
+         processors.size());
+  for (int i = 1; i < size_; ++i)
+    state_->workers.emplace_back([state = state_.get()] { state->loop(); });
+  if (processors.empty()) return;
+  state_->unbound = processors_of(state_->owner);
+  bind_thread(state_->owner, processors.first(1));
+  for (int i = 1; i < size_; ++i)
+    bind_thread(state_->workers[static_cast<std::size_t>(i - 1)].native_handle(),
+                processors.subspan(static_cast<std::size_t>(i), 1));
 }
 
-ThreadPool::~ThreadPool() {
-  state_->stop = true;
-  state_->word += 2 * State::kJob;
-  state_->word.notify_all();
-  for (auto& worker : state_->workers) worker.join();
+ThreadPool::~ThreadPool() = default;
+
+ThreadPool make_thread_pool(int threads, bool pin) {
+  const Processors& processors = available_processors();
+  return ThreadPool(threads > 0 ? threads : processors.advised_threads(),
+                    pin ? std::span<const int>(processors.allowed) : std::span<const int>());
 }
 
 void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,

@@ -1,10 +1,9 @@
 #include "talpa/cli/machine.h"
 
-#include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "talpa/base/cpu.h"
+#include "talpa/base/memory.h"
 #include "talpa/base/threads.h"
 #include "talpa/cli/app.h"
 #include "talpa/cli/launch.h"
@@ -15,24 +14,6 @@ namespace talpa::cli {
 namespace {
 
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
-
-/// Value of a line "Name:  123 kB" of /proc/meminfo, in bytes.
-std::uint64_t meminfo(const std::string& name) {
-  std::ifstream file("/proc/meminfo");
-  std::string key, unit;
-  std::uint64_t value = 0;
-  while (file >> key >> value) {
-    std::getline(file, unit);
-    if (key == name + ":") return value * 1024;
-  }
-  return 0;
-}
-
-std::uint64_t number_in(const char* path) {
-  std::ifstream file(path);
-  std::uint64_t value = 0;
-  return file >> value ? value : 0;
-}
 
 Json laboratory_report(std::vector<std::string>& notes) {
   const auto program = find_laboratory();
@@ -68,17 +49,6 @@ void note_cpu(const CpuFeatures& cpu, int cores, std::vector<std::string>& notes
 }
 
 }  // namespace
-
-MemoryInfo memory_info() {
-  MemoryInfo memory{meminfo("MemTotal"), meminfo("MemAvailable")};
-  const std::uint64_t limit = number_in("/sys/fs/cgroup/memory.max");
-  if (limit > 0 && limit < memory.total) {
-    const std::uint64_t used = number_in("/sys/fs/cgroup/memory.current");
-    memory.total = limit;
-    memory.available = std::min(memory.available, limit - std::min(limit, used));
-  }
-  return memory;
-}
 
 MachineReport examine_machine() {
   MachineReport report;

@@ -24,6 +24,22 @@ void add_dtype_option(CLI::App& app, ModelOptions& options) {
   app.add_option("--kv-type", options.kv_type,
                  "Type to hold keys and values in (default: f16; f32 with --dtype f32)")
       ->check(CLI::IsMember({"f32", "f16"}));
+  add_expert_options(app, options);
+}
+
+std::vector<CLI::Option*> add_expert_options(CLI::App& app, ExpertOptions& options) {
+  return {app.add_option("--experts", options.experts,
+                         "Run latent experts as they are, or multiplied out while loading")
+              ->check(CLI::IsMember({"auto", "latent", "dense"})),
+          app.add_option("--expert-cache", options.expert_cache,
+                         "Memory for experts multiplied out as tokens come to them (default: a "
+                         "quarter of what all take)")
+              ->type_name("MIB")};
+}
+
+void ExpertOptions::apply(EngineOptions& engine) const {
+  read_config(Json(experts), engine.experts, "--experts");
+  if (expert_cache) engine.expert_cache = std::uint64_t{*expert_cache} << 20;
 }
 
 std::optional<DType> held_dtype(const std::string& name) {
@@ -36,9 +52,12 @@ std::optional<DType> held_dtype(const std::string& name) {
 }
 
 EngineOptions engine_options(const CommonOptions& common, const ModelOptions& options) {
-  return {.weights = held_dtype(options.dtype),
-          .kv_type = dtype_named(options.kv_type),
-          .threads = common.threads};
+  EngineOptions engine{.weights = held_dtype(options.dtype),
+                       .kv_type = dtype_named(options.kv_type),
+                       .threads = common.threads,
+                       .pin = common.pin};
+  options.apply(engine);
+  return engine;
 }
 
 std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path) {

@@ -9,8 +9,16 @@
 
 namespace talpa::cli {
 
+/// How to run latent experts.
+struct ExpertOptions {
+  std::string experts = "auto";
+  std::optional<std::uint32_t> expert_cache;  ///< MiB; none = the engine's choice
+
+  void apply(EngineOptions& engine) const;
+};
+
 /// MODEL and how to hold it.
-struct ModelOptions {
+struct ModelOptions : ExpertOptions {
   std::string model;
   std::string dtype;    ///< empty = as stored
   std::string kv_type;  ///< empty = as the model's types ask for
@@ -18,8 +26,10 @@ struct ModelOptions {
 
 /// MODEL, a positional that is required.
 void add_model_argument(CLI::App& app, ModelOptions& options);
-/// --dtype and --kv-type.
+/// --dtype, --kv-type, --experts and --expert-cache.
 void add_dtype_option(CLI::App& app, ModelOptions& options);
+/// The last two of them.
+std::vector<CLI::Option*> add_expert_options(CLI::App& app, ExpertOptions& options);
 
 /// Type that `name` asks matrices to be held in; nullopt for "". Throws kUsage for a type that
 /// weights cannot be held in.

@@ -27,9 +27,15 @@ void add_json_option(CLI::App& app, CommonOptions& options) {
 }
 
 void add_threads_option(CLI::App& app, CommonOptions& options) {
-  app.add_option("--threads", options.threads, "Threads to use, 0 = every available core")
+  app.add_option("--threads", options.threads, "Threads to use, 0 = one for each available core")
       ->check(CLI::Range(0, kMaxThreads))
       ->type_name("N")
+      ->group(kCommonGroup);
+}
+
+void add_engine_threads_options(CLI::App& app, CommonOptions& options) {
+  add_threads_option(app, options);
+  app.add_flag("--pin", options.pin, "Keep every thread on a processor of its own")
       ->group(kCommonGroup);
 }
 

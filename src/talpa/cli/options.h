@@ -15,6 +15,7 @@ struct CommonOptions {
   bool verbose = false;
   bool quiet = false;
   int threads = 0;
+  bool pin = false;
 };
 
 /// -v and -q.
@@ -23,6 +24,8 @@ void add_log_options(CLI::App& app, CommonOptions& options);
 void add_json_option(CLI::App& app, CommonOptions& options);
 /// --threads.
 void add_threads_option(CLI::App& app, CommonOptions& options);
+/// --threads and --pin, where the threads are the engine's.
+void add_engine_threads_options(CLI::App& app, CommonOptions& options);
 
 /// Starts the log as the options ask.
 void start_log(const CommonOptions& options);

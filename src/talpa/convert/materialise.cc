@@ -1,10 +1,11 @@
-// N experts, G groups, M expert width, D model width, R latent width.
+// N experts, G groups, M expert width, D model width, R latent width, B rank of a basis.
 #include <torch/torch.h>
 
 #include <optional>
 
 #include "talpa/convert/convert.h"
 #include "talpa/convert/read_tensor.h"
+#include "talpa/model/basis_pivots.h"
 
 namespace talpa::convert {
 
@@ -34,7 +35,7 @@ class Materialiser {
     const bool shared = latent_.share_gate_up_latent && !is_down;
     const std::string side = shared ? "gate_up" : projection;
     const at::Tensor own = read_tensor(model_.at(prefix + projection));
-    const at::Tensor bases = read_tensor(model_.at(prefix + side + (is_down ? "_out" : "_in")));
+    const at::Tensor bases = bases_of(prefix + side, is_down);
     std::optional<at::Tensor> mix_NG;
     if (latent_.mixed) mix_NG = read_tensor(model_.at(prefix + side + "_mix"));
     const std::int64_t num_experts = own.size(0);
@@ -48,6 +49,24 @@ class Materialiser {
   }
 
  private:
+  /// Bases or latent projections of all groups: [G, R, D], down [G, D, R].
+  at::Tensor bases_of(const std::string& name, bool is_down) const {
+    const at::Tensor stored = read_tensor(model_.at(name + (is_down ? "_out" : "_in")));
+    if (!latent_.mixed || latent_.basis_rank == 0) return stored;
+    at::Tensor basis_GXB = read_tensor(model_.at(name + "_basis"));
+    if (is_down) basis_GXB = basis_GXB.transpose(1, 2);
+    const std::vector<std::int32_t> order = basis_order(model_, name + "_pivot");
+    const at::Tensor order_GR = torch::tensor(order, torch::kLong).view({stored.size(0), -1});
+    const at::Tensor identity_BB = torch::eye(latent_.basis_rank);
+    std::vector<at::Tensor> bases;
+    for (std::int64_t g = 0; g < stored.size(0); ++g) {
+      const at::Tensor left_RB =
+          torch::cat({identity_BB, basis_GXB[g]}).index_select(0, order_GR[g]);
+      bases.push_back(is_down ? stored[g].matmul(left_RB.t()) : left_RB.matmul(stored[g]));
+    }
+    return torch::stack(bases);
+  }
+
   const ModelFiles& model_;
   const LatentConfig latent_;
 };

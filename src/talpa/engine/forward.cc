@@ -169,10 +169,17 @@ void Forward::feed_forward(const LayerWeights& layer, int index, RoutingCounts* 
                                    .top_k = config.top_k,
                                    .normalize = config.normalize_top_k});
   if (moe.shared) run_shared_expert(moe);
-  run_experts(moe.experts, plan, x_, stream_TD_.data(), experts_, pool_);
+  run_routed_experts(moe, index, plan);
   if (moe.shared) add_to_stream(update_TD_.data());
   if (routing == nullptr) return;
   for (int e = 0; e < config.num_experts; ++e) routing->rows_per_expert[index][e] += plan.count(e);
+}
+
+void Forward::run_routed_experts(const MoeWeights& moe, int layer, const DispatchPlan& plan) {
+  if (!moe.mixed) return run_experts(moe.experts, plan, x_, stream_TD_.data(), experts_, pool_);
+  const ExpertCache::Lease lease(*decoder_.expert_cache, layer, moe.experts, *moe.mixed, plan,
+                                 pool_);
+  run_experts(lease.weights(), plan, x_, stream_TD_.data(), experts_, pool_);
 }
 
 void Forward::run_shared_expert(const MoeWeights& moe) {

@@ -31,6 +31,7 @@ class Forward {
   void attend(const LayerWeights& layer, int index);
   void finish_qkv(const AttentionWeights& weights, std::int64_t row, int layer);
   void feed_forward(const LayerWeights& layer, int index, RoutingCounts* routing);
+  void run_routed_experts(const MoeWeights& moe, int layer, const DispatchPlan& plan);
   void run_shared_expert(const MoeWeights& moe);
   void head(float* logits);
   void normalise(const std::vector<float>& weight);

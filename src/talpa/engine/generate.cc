@@ -47,6 +47,7 @@ class Generator {
     const auto start = Clock::now();
     std::vector<float> logits = read_prompt();
     result_.prompt_seconds = seconds_since(start);
+    const auto experts = model_.expert_cache();
     const auto decode = Clock::now();
     while (!logits.empty()) {
       const TokenId token = sampler_.sample(logits, history_);
@@ -55,6 +56,7 @@ class Generator {
     }
     finish();
     result_.decode_seconds = seconds_since(decode);
+    if (experts) result_.decode_experts = model_.expert_cache()->since(*experts);
     return std::move(result_);
   }
 

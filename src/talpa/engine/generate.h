@@ -64,6 +64,8 @@ struct Generation {
   FinishReason finish = FinishReason::kLength;
   double prompt_seconds = 0;
   double decode_seconds = 0;
+  /// Of decoding, where experts are multiplied out as tokens come.
+  std::optional<ExpertCacheStats> decode_experts;
 };
 
 /// Continues a prompt. `on_text` receives whole UTF-8 characters as they come, and never text that

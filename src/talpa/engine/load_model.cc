@@ -1,3 +1,5 @@
+#include <future>
+
 #include "talpa/base/error.h"
 #include "talpa/engine/model.h"
 #include "talpa/format/gguf.h"
@@ -21,11 +23,13 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
 LoadedModel load_model(const std::filesystem::path& path, const EngineOptions& options) {
   LoadedModel loaded;
   loaded.files = open_model(path);
-  loaded.tokenizer = tokenizer_of(loaded.files);
+  // A small model is packed in about the time that a large vocabulary takes.
+  auto tokenizer = std::async(std::launch::async, [&] { return tokenizer_of(loaded.files); });
+  loaded.model = Model::load(loaded.files, options);
+  loaded.tokenizer = tokenizer.get();
   if (loaded.tokenizer && loaded.tokenizer->vocab_size() > loaded.files.config.vocab_size)
     fail(ErrorCode::kFormat, "{}: the tokenizer has {} tokens, the model only {}", path.string(),
          loaded.tokenizer->vocab_size(), loaded.files.config.vocab_size);
-  loaded.model = Model::load(loaded.files, options);
   return loaded;
 }
 

@@ -38,6 +38,20 @@ std::int64_t num_logits(const SequenceInput& input) {
 
 }  // namespace
 
+double ExpertCacheStats::hit_rate() const {
+  const std::uint64_t needed = hits + misses;
+  return needed > 0 ? static_cast<double>(hits) / static_cast<double>(needed) : 1;
+}
+
+ExpertCacheStats ExpertCacheStats::since(const ExpertCacheStats& before) const {
+  ExpertCacheStats after = *this;
+  after.hits -= before.hits;
+  after.misses -= before.misses;
+  after.evictions -= before.evictions;
+  after.bytes_formed -= before.bytes_formed;
+  return after;
+}
+
 struct Model::Impl {
   ThreadPool pool;
   PackedDecoder decoder;
@@ -47,8 +61,8 @@ struct Model::Impl {
   bool warned_of_length = false;
 
   Impl(const ModelFiles& files, const EngineOptions& options)
-      : pool(options.threads > 0 ? options.threads : available_cores()),
-        decoder(pack_decoder(files, options.weights, pool)),
+      : pool(make_thread_pool(options.threads, options.pin)),
+        decoder(pack_decoder(files, options, pool)),
         forward(decoder, pool),
         kv_type(
             options.kv_type.value_or(options.weights == DType::kF32 ? DType::kF32 : DType::kF16)) {}
@@ -130,8 +144,13 @@ std::shared_ptr<Model> Model::load(const ModelFiles& files, const EngineOptions&
 
 const DecoderConfig& Model::config() const { return impl_->decoder.config; }
 std::uint64_t Model::weight_bytes() const { return impl_->decoder.bytes(); }
-std::uint64_t Model::active_bytes() const { return impl_->decoder.active_bytes(); }
+std::uint64_t Model::active_bytes(int rows) const { return impl_->decoder.active_bytes(rows); }
 std::uint64_t Model::expert_bytes() const { return impl_->decoder.expert_bytes(); }
+ExpertForm Model::expert_form() const { return impl_->decoder.expert_form; }
+std::optional<ExpertCacheStats> Model::expert_cache() const {
+  const auto& cache = impl_->decoder.expert_cache;
+  return cache ? std::optional(cache->stats()) : std::nullopt;
+}
 DType Model::kv_type() const { return impl_->kv_type; }
 ThreadPool& Model::threads() { return impl_->pool; }
 

@@ -13,14 +13,49 @@
 
 namespace talpa {
 
+/// How a model's latent experts are run.
+///   kLatent  mixed bases (MoBE, SLBF): factors are held, and an expert is multiplied out into a
+///            dense one when a token comes to it, kept in a cache of those used last; plain
+///            latents: every token goes through them, nothing is multiplied out
+///   kDense   all are multiplied out while loading
+///   kAuto    mixed bases: dense if the dense experts fit in half of the memory available, else
+///            latent; plain latents: latent, unless they read more for one token than dense experts
+///            (latent_outlook) and those fit
+enum class ExpertForm : std::uint8_t { kAuto, kLatent, kDense };
+template <>
+struct EnumNames<ExpertForm> {
+  static constexpr std::pair<ExpertForm, const char*> table[] = {
+      {ExpertForm::kAuto, "auto"}, {ExpertForm::kLatent, "latent"}, {ExpertForm::kDense, "dense"}};
+};
+
 struct EngineOptions {
   /// Type that matrices are held in: F32, BF16, Q8_0, Q4_0, Q4_1; nullopt keeps what is stored
-  /// (F16 and the other block formats are widened or repacked without loss beyond 8 bits).
+  /// (held_type: other block formats keep their quants where a form allows, else 8 bits).
   /// Asked for Q4_0 or Q4_1, embedding and head are held as Q8_0; routers are always F32.
   std::optional<DType> weights;
   /// Type of keys and values, F32 or F16; nullopt: F16, or F32 where F32 weights are asked for.
   std::optional<DType> kv_type;
-  int threads = 0;  ///< 0 = available cores
+  /// Ignored by models without latent experts, but kLatent throws kConfig for them.
+  ExpertForm experts = ExpertForm::kAuto;
+  /// Bytes of experts multiplied out from mixed bases that are kept; nullopt: a quarter of what
+  /// all would take, at most half of the memory available. Results do not depend on it.
+  std::optional<std::uint64_t> expert_cache;
+  int threads = 0;   ///< 0 = available cores
+  bool pin = false;  ///< every thread on a processor of its own (make_thread_pool)
+};
+
+/// Counts of the cache of experts multiplied out from mixed bases, since the model was loaded. An
+/// expert that a step needs in a layer counts once, however many rows go to it.
+struct ExpertCacheStats {
+  std::uint64_t hits = 0, misses = 0, evictions = 0;
+  std::uint64_t bytes_formed = 0;
+  std::uint64_t bytes = 0;     ///< held now
+  std::uint64_t capacity = 0;  ///< bound between steps
+
+  /// Share of hits; 1 where nothing was needed.
+  double hit_rate() const;
+  /// What happened after `before`.
+  ExpertCacheStats since(const ExpertCacheStats& before) const;
 };
 
 class Model;
@@ -71,12 +106,18 @@ class Model {
   ~Model();
 
   const DecoderConfig& config() const;
-  /// Bytes of the packed weights as held.
+  /// Bytes of the packed weights as held; a cache of experts counts with its bound.
   std::uint64_t weight_bytes() const;
-  /// Bytes of weights that decoding one token reads on average (uniform routing), as held.
-  std::uint64_t active_bytes() const;
-  /// Bytes of all routed experts as held, latent projections included.
+  /// Bytes of weights that a step of `rows` tokens reads on average, each matrix at most once, as
+  /// held and with uniform routing: the cache then holds an expert with the chance of its share of
+  /// all, and an expert that it does not hold reads its factors too.
+  std::uint64_t active_bytes(int rows = 1) const;
+  /// Bytes of all routed experts as held, latent projections and the cache's bound included.
   std::uint64_t expert_bytes() const;
+  /// kDense or kLatent: what the routed experts run as. kDense for a model without latent experts.
+  ExpertForm expert_form() const;
+  /// nullopt where no experts are multiplied out as tokens come.
+  std::optional<ExpertCacheStats> expert_cache() const;
   /// Type that its caches hold keys and values in.
   DType kv_type() const;
   ThreadPool& threads();

@@ -4,8 +4,8 @@
 
 #include "talpa/base/error.h"
 #include "talpa/base/log.h"
-#include "talpa/engine/mixed_experts.h"
-#include "talpa/model/accounting.h"
+#include "talpa/base/memory.h"
+#include "talpa/engine/expert_choice.h"
 
 namespace talpa {
 
@@ -14,8 +14,9 @@ namespace {
 /// Finds tensors by name and packs them.
 class Packer {
  public:
-  Packer(const ModelFiles& files, std::optional<DType> wanted, ThreadPool& pool)
-      : files_(files), wanted_(wanted), pool_(pool) {}
+  Packer(const ModelFiles& files, std::optional<DType> wanted, ExpertForm form, ThreadPool& pool,
+         kernel::PanelMemory& memory)
+      : files_(files), wanted_(wanted), form_(form), pool_(pool), memory_(memory) {}
 
   bool has(const std::string& name) const { return files_.weights.count(name) != 0; }
 
@@ -48,7 +49,7 @@ class Packer {
     return {matrix(prefix + "gate"), matrix(prefix + "up"), matrix(prefix + "down")};
   }
   AttentionWeights attention(const std::string& prefix) const;
-  ExpertWeights experts(const std::string& prefix) const;
+  void experts(const std::string& prefix, MoeWeights& moe) const;
   LayerWeights layer(int index) const;
 
  private:
@@ -61,7 +62,9 @@ class Packer {
                              weight.read_rows(first, rows, target);
                            }};
     try {
-      return pack_stack(source, count, held_type(source.dtype, wanted), pool_);
+      auto packed = pack_stack(source, count, held_type(source.dtype, wanted), pool_, &memory_);
+      for (const TensorView& piece : weight.pieces) files_.store->release(piece.bytes);
+      return packed;
     } catch (const Error& error) {
       fail(error.code(), "{}: {}: {}", files_.path.string(), name, error.what());
     }
@@ -69,7 +72,9 @@ class Packer {
 
   const ModelFiles& files_;
   std::optional<DType> wanted_;
+  ExpertForm form_;
   ThreadPool& pool_;
+  kernel::PanelMemory& memory_;
 };
 
 AttentionWeights Packer::attention(const std::string& prefix) const {
@@ -86,21 +91,23 @@ AttentionWeights Packer::attention(const std::string& prefix) const {
   return a;
 }
 
-ExpertWeights Packer::experts(const std::string& prefix) const {
+void Packer::experts(const std::string& prefix, MoeWeights& moe) const {
   const LatentConfig& latent = files_.config.moe.latent;
-  if (latent.enabled() && latent.mixed)
-    return materialise_mixed_experts(files_, prefix, wanted_, pool_);
-  ExpertWeights e;
-  e.gate = stack(prefix + "gate");
-  e.up = stack(prefix + "up");
-  e.down = stack(prefix + "down");
-  if (!latent.enabled()) return e;
+  const bool on = latent.enabled(), is_dense = form_ == ExpertForm::kDense;
+  const bool is_formed = on && (latent.mixed || is_dense);
+  ExpertWeights& e = moe.experts;
+  if (is_formed && is_dense) e = form_all_experts(files_, prefix, wanted_, pool_, memory_);
+  if (is_formed && !is_dense)
+    moe.mixed = std::make_unique<const MixedExperts>(files_, prefix, wanted_, pool_);
+  if (!(is_formed && latent.factor_gate)) e.gate = stack(prefix + "gate");
+  if (!(is_formed && latent.factor_up)) e.up = stack(prefix + "up");
+  if (!(is_formed && latent.factor_down)) e.down = stack(prefix + "down");
+  if (!on || is_formed) return;
   e.group_size = files_.config.group_size();
   e.share_gate_up = latent.share_gate_up_latent;
   e.gate_in = stack(prefix + (e.share_gate_up ? "gate_up_in" : "gate_in"));
   e.up_in = stack(prefix + "up_in");
   e.down_out = stack(prefix + "down_out");
-  return e;
 }
 
 LayerWeights Packer::layer(int index) const {
@@ -115,83 +122,58 @@ LayerWeights Packer::layer(int index) const {
   }
   MoeWeights& moe = layer.moe.emplace();
   moe.router = float_matrix(prefix + "moe.router");
-  moe.experts = experts(prefix + "moe.");
+  experts(prefix + "moe.", moe);
   if (has(prefix + "shared.gate")) moe.shared = feed_forward(prefix + "shared.");
   if (has(prefix + "shared.router")) moe.shared_gate = float_matrix(prefix + "shared.router");
   return layer;
 }
 
-std::uint64_t bytes_of_ffn(const FeedForwardWeights& ffn) {
-  return ffn.gate.bytes() + ffn.up.bytes() + ffn.down.bytes();
-}
-
-/// Bytes of a layer that every token reads, whatever its experts.
-std::uint64_t common_bytes(const LayerWeights& layer) {
-  const AttentionWeights& a = layer.attention;
-  std::uint64_t total = a.q.bytes() + a.k.bytes() + a.v.bytes() + a.o.bytes();
-  for (const auto* v :
-       {&layer.attn_norm, &layer.ffn_norm, &a.q_bias, &a.k_bias, &a.v_bias, &a.q_norm, &a.k_norm})
-    total += v->size() * sizeof(float);
-  if (layer.ffn) total += bytes_of_ffn(*layer.ffn);
-  if (layer.moe) {
-    total += layer.moe->router.bytes() + layer.moe->shared_gate.bytes();
-    if (layer.moe->shared) total += bytes_of_ffn(*layer.moe->shared);
+/// Null where no experts are formed as tokens come.
+std::unique_ptr<ExpertCache> start_cache(const PackedDecoder& decoder, const EngineOptions& options,
+                                         std::uint64_t available, const std::string& path) {
+  std::uint64_t formed = 0;
+  for (const LayerWeights& layer : decoder.layers)
+    if (layer.moe && layer.moe->mixed)
+      formed +=
+          layer.moe->mixed->formed_bytes() * static_cast<unsigned>(layer.moe->mixed->num_experts());
+  if (formed == 0) {
+    if (options.expert_cache)
+      log::warn(
+          "{}: no experts are multiplied out as tokens come: the bound of their cache is not "
+          "used",
+          path);
+    return nullptr;
   }
-  return total;
-}
-
-std::uint64_t bytes_of_stack(const std::vector<PackedMatrix>& stack) {
-  std::uint64_t total = 0;
-  for (const PackedMatrix& m : stack) total += m.bytes();
-  return total;
+  const std::uint64_t capacity = expert_cache_bytes(options.expert_cache, formed, available);
+  constexpr double kMiB = 1 << 20;
+  log::info("{}: keeps up to {:.1f} of {:.1f} MiB of experts multiplied out", path,
+            static_cast<double>(capacity) / kMiB, static_cast<double>(formed) / kMiB);
+  return std::make_unique<ExpertCache>(capacity);
 }
 
 }  // namespace
 
-std::uint64_t PackedDecoder::bytes() const {
-  std::uint64_t total = embed.bytes() + norm.size() * sizeof(float);
-  if (!config.tie_embeddings) total += head.bytes();
-  for (const LayerWeights& layer : layers)
-    total += common_bytes(layer) + (layer.moe ? layer.moe->experts.bytes() : 0);
-  return total;
-}
-
-std::uint64_t PackedDecoder::expert_bytes() const {
-  std::uint64_t total = 0;
-  for (const LayerWeights& layer : layers)
-    if (layer.moe) total += layer.moe->experts.bytes();
-  return total;
-}
-
-std::uint64_t PackedDecoder::active_bytes() const {
-  const MoeConfig& moe = config.moe;
-  double total = static_cast<double>(head.bytes() + norm.size() * sizeof(float)) +
-                 static_cast<double>(embed.bytes()) / static_cast<double>(embed.rows());
-  for (const LayerWeights& layer : layers) {
-    total += static_cast<double>(common_bytes(layer));
-    if (!layer.moe) continue;
-    const ExpertWeights& e = layer.moe->experts;
-    const auto own = bytes_of_stack(e.gate) + bytes_of_stack(e.up) + bytes_of_stack(e.down);
-    total += static_cast<double>(own) * moe.top_k / moe.num_experts;
-    const auto shared =
-        bytes_of_stack(e.gate_in) + bytes_of_stack(e.up_in) + bytes_of_stack(e.down_out);
-    if (shared > 0)
-      total += static_cast<double>(shared) / config.num_groups() *
-               expected_groups_hit(moe.num_experts, config.group_size(), moe.top_k);
-  }
-  return static_cast<std::uint64_t>(total);
-}
-
-PackedDecoder pack_decoder(const ModelFiles& files, std::optional<DType> wanted, ThreadPool& pool) {
-  const Packer packer(files, wanted, pool);
+PackedDecoder pack_decoder(const ModelFiles& files, const EngineOptions& options,
+                           ThreadPool& pool) {
+  const std::uint64_t available = memory_info().available;
+  const bool is_latent = files.config.has_moe() && files.config.moe.latent.enabled();
+  const ExpertChoice choice =
+      choose_experts(files.config, options.experts,
+                     is_latent ? dense_expert_bytes(files, options.weights) : 0, available);
+  const std::string path = files.path.string();
+  if (is_latent)
+    log::info("{}: latent experts run {}: {}", path,
+              choice.form == ExpertForm::kDense ? "as dense ones" : "latent", choice.reason);
+  kernel::PanelMemory memory;
+  const Packer packer(files, options.weights, choice.form, pool, memory);
   PackedDecoder decoder;
   decoder.config = files.config;
+  decoder.expert_form = choice.form;
   decoder.embed = packer.vocabulary_matrix("embed");
   decoder.head = files.config.tie_embeddings ? decoder.embed : packer.vocabulary_matrix("head");
   decoder.norm = packer.vector("norm");
   for (int i = 0; i < files.config.num_layers; ++i) decoder.layers.push_back(packer.layer(i));
-  if (files.config.moe.latent.enabled() && files.config.moe.latent.mixed)
-    log::info("{}: experts on mixed bases run as dense experts", files.path.string());
+  decoder.expert_cache = start_cache(decoder, options, available, path);
   return decoder;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "talpa/base/threads.h"
+#include "talpa/engine/expert_cache.h"
 #include "talpa/kernel/experts.h"
 #include "talpa/kernel/packed_matrix.h"
 #include "talpa/model/weights.h"
@@ -20,7 +22,8 @@ struct AttentionWeights {
 /// Routed experts, and a shared one if the model has it (gate: its sigmoid gate, or empty).
 struct MoeWeights {
   PackedMatrix router;
-  ExpertWeights experts;
+  ExpertWeights experts;  ///< without the matrices that `mixed` forms
+  std::unique_ptr<const MixedExperts> mixed;
   std::optional<FeedForwardWeights> shared;
   PackedMatrix shared_gate;
 };
@@ -37,19 +40,21 @@ struct LayerWeights {
 /// head is the embedding itself.
 struct PackedDecoder {
   DecoderConfig config;
+  ExpertForm expert_form = ExpertForm::kDense;  ///< kDense or kLatent
+  std::unique_ptr<ExpertCache> expert_cache;    ///< where layers have mixed experts
   PackedMatrix embed, head;
   std::vector<float> norm;
   std::vector<LayerWeights> layers;
 
   std::uint64_t bytes() const;
-  /// Of all routed experts, latent projections included.
+  /// Of all routed experts, latent projections and the bound of the cache included.
   std::uint64_t expert_bytes() const;
-  /// Read for one token on average, all experts equally likely; of the embedding one row.
-  std::uint64_t active_bytes() const;
+  /// See Model::active_bytes; of the embedding one row.
+  std::uint64_t active_bytes(int rows) const;
 };
 
-/// Packs every matrix as held_type(stored, wanted). Experts on mixed bases are multiplied out
-/// into dense experts, with a note in the log.
-PackedDecoder pack_decoder(const ModelFiles& files, std::optional<DType> wanted, ThreadPool& pool);
+/// Packs every matrix as held_type(stored, options.weights). How latent experts are run is chosen
+/// and noted in the log with its reason.
+PackedDecoder pack_decoder(const ModelFiles& files, const EngineOptions& options, ThreadPool& pool);
 
 }  // namespace talpa

@@ -1,6 +1,7 @@
 #include "talpa/base/cpu.h"
 #include "talpa/base/threads.h"
 #include "talpa/eval/bench_report.h"
+#include "talpa/eval/expert_report.h"
 #include "talpa/kernel/implementation.h"
 
 namespace talpa {
@@ -61,14 +62,26 @@ Json phase_json(const PhaseSpeed& phase) {
            (phase.work.operations + phase.work.float_operations) / phase.round.wall},
           {"share", share_json(phase.share)},
           {"speed_against_first", phase.speed},
-          {"core_speed_against_first", phase.speed_per_core}};
+          {"core_speed_against_first", phase.speed_per_core},
+          {"expert_cache", to_json(phase.experts)}};
+}
+
+Json load_json(const std::optional<LoadCost>& load) {
+  if (!load) return nullptr;
+  return {{"seconds", load->seconds},
+          {"stored_bytes", load->stored_bytes},
+          {"packed_bytes", load->packed_bytes},
+          {"peak_anonymous_bytes",
+           load->peak_anonymous_bytes > 0 ? Json(load->peak_anonymous_bytes) : Json(nullptr)}};
 }
 
 Json model_json(const ModelSpeed& model) {
   return {{"model", model.name},
           {"dtype", name_of(model.held)},
+          {"experts", enum_name(model.experts)},
           {"weight_bytes", model.weight_bytes},
           {"active_bytes_per_token", model.active_bytes},
+          {"loading", load_json(model.load)},
           {"prefill", phase_json(model.prefill)},
           {"decode", phase_json(model.decode)}};
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "talpa/base/cpu.h"
 #include "talpa/kernel/implementation.h"
 
@@ -92,6 +94,10 @@ Table model_table(const std::vector<ModelSpeed>& models) {
   std::vector<std::string> header = {"model", "held",  "phase", "tokens/s", "per core-s",
                                      "GB/s",  "GOP/s", "limit", "share",    "of core-s"};
   if (models.size() > 1) header.emplace_back("speed vs first");
+  const bool caches = std::any_of(models.begin(), models.end(), [](const ModelSpeed& model) {
+    return model.decode.experts.has_value();
+  });
+  if (caches) header.emplace_back("experts found");
   Table table(header);
   for (const ModelSpeed& model : models)
     for (const auto& [name, phase] :
@@ -108,7 +114,25 @@ Table model_table(const std::vector<ModelSpeed>& models) {
                                       percent(phase->share.of_second),
                                       percent(phase->share.of_core_second)};
       if (models.size() > 1) row.push_back(times(phase->speed));
+      if (caches)
+        row.push_back(phase->experts ? fmt::format("{:.1f} %", 100 * phase->experts->hit_rate())
+                                     : "-");
       table.add_row(row);
+    }
+  return table;
+}
+
+Table load_table(const std::vector<ModelSpeed>& models) {
+  Table table({"model", "held", "stored", "packed", "load, s", "s/GB", "peak memory", "of packed"});
+  for (const ModelSpeed& model : models)
+    if (const auto& load = model.load) {
+      const auto stored = static_cast<double>(load->stored_bytes);
+      const auto packed = static_cast<double>(load->packed_bytes);
+      const auto peak = static_cast<double>(load->peak_anonymous_bytes);
+      table.add_row({model.name, name_of(model.held), format_bytes(stored), format_bytes(packed),
+                     fmt::format("{:.2f}", load->seconds),
+                     fmt::format("{:.2f}", load->seconds / stored * 1e9),
+                     peak > 0 ? format_bytes(peak) : "-", peak > 0 ? times(peak / packed) : "-"});
     }
   return table;
 }
@@ -134,6 +158,8 @@ std::string to_text(const BenchReport& report) {
   if (const Table gains = gain_table(report.layers, report.num_experts); !gains.rows().empty())
     parts.push_back(gains.text());
   if (!report.models.empty()) parts.push_back(model_table(report.models).text());
+  if (const Table loads = load_table(report.models); !loads.rows().empty())
+    parts.push_back(loads.text());
   if (std::string note = load_note(report.load); !note.empty()) parts.push_back(std::move(note));
   return fmt::format("{}", fmt::join(parts, "\n"));
 }

@@ -34,6 +34,8 @@ Table layer_table(const std::vector<LayerSpeed>& layers, int num_experts);
 /// Latent experts against dense ones; no rows if there are none.
 Table gain_table(const std::vector<LayerSpeed>& layers, int num_experts);
 Table model_table(const std::vector<ModelSpeed>& models);
+/// What loading took; no rows for random weights.
+Table load_table(const std::vector<ModelSpeed>& models);
 /// Says how much of the machine others took while it was not idle; else empty.
 std::string load_note(const std::optional<MachineLoad>& load);
 

@@ -6,6 +6,8 @@
 
 #include "talpa/base/config.h"
 #include "talpa/base/log.h"
+#include "talpa/base/process_memory.h"
+#include "talpa/base/stopwatch.h"
 #include "talpa/eval/bench_report.h"
 #include "talpa/eval/random_weights.h"
 #include "talpa/kernel/packed_matrix.h"
@@ -72,14 +74,25 @@ DecoderConfig published_config(const std::string& name, int layers) {
        near.empty() ? "" : fmt::format(", did you mean {}", near), fmt::join(names, ", "));
 }
 
-void ModelSet::add(std::string name, const ModelFiles& files, const EngineOptions& options) {
+void ModelSet::add(std::string name, const ModelFiles& files, const EngineOptions& options,
+                   bool is_stored) {
+  const MemoryWatch memory;
+  const Stopwatch watch;
   models.push_back(Model::load(files, options));
+  const Model& model = *models.back();
+  const LoadCost load{.seconds = watch.elapsed().wall,
+                      .stored_bytes = files.store->total_bytes(),
+                      .packed_bytes = model.weight_bytes(),
+                      .peak_anonymous_bytes = memory.peak()};
   const DType held = held_type(files.at("layers.0.attn.q").dtype(), options.weights);
-  benched.push_back({.name = std::move(name), .held = held, .model = models.back().get()});
+  benched.push_back({.name = std::move(name),
+                     .held = held,
+                     .model = models.back().get(),
+                     .load = is_stored ? std::optional(load) : std::nullopt});
 }
 
 ModelSet random_models(const std::string& name, std::span<const DecoderConfig> configs,
-                       std::span<const DType> dtypes, int threads, std::uint64_t memory) {
+                       std::span<const DType> dtypes, EngineOptions engine, std::uint64_t memory) {
   const double needed = held_bytes_of(configs, dtypes);
   if (needed > static_cast<double>(memory))
     fail_memory(name, needed, memory, layers_hint(configs, dtypes, static_cast<double>(memory)));
@@ -89,14 +102,19 @@ ModelSet random_models(const std::string& name, std::span<const DecoderConfig> c
       const std::string experts =
           configs.size() > 1 ? ", " + describe_experts(config.moe.latent, config.moe.num_experts)
                              : "";
+      EngineOptions options = engine;
+      options.weights = dtype;
+      const bool is_latent = config.has_moe() && config.moe.latent.enabled();
+      if (is_latent && options.experts == ExpertForm::kAuto) options.experts = ExpertForm::kLatent;
+      if (!is_latent) options.experts = ExpertForm::kAuto;
       set.add(fmt::format("{}, {} layers{}", name, config.num_layers, experts),
-              random_model_files(config, 1), {.weights = dtype, .threads = threads});
+              random_model_files(config, 1), options, false);
     }
   return set;
 }
 
 ModelSet stored_models(const std::filesystem::path& path, std::span<const DType> dtypes,
-                       int threads, std::uint64_t memory) {
+                       EngineOptions engine, std::uint64_t memory) {
   const ModelFiles files = open_model(path);
   const auto stored = static_cast<double>(files.store->total_bytes());
   const double needed =
@@ -106,9 +124,11 @@ ModelSet stored_models(const std::filesystem::path& path, std::span<const DType>
   std::filesystem::path name = std::filesystem::absolute(path).lexically_normal();
   if (!name.has_filename()) name = name.parent_path();
   ModelSet set;
-  if (dtypes.empty()) set.add(name.filename().string(), files, {.threads = threads});
-  for (const DType dtype : dtypes)
-    set.add(name.filename().string(), files, {.weights = dtype, .threads = threads});
+  if (dtypes.empty()) set.add(name.filename().string(), files, engine);
+  for (const DType dtype : dtypes) {
+    engine.weights = dtype;
+    set.add(name.filename().string(), files, engine);
+  }
   return set;
 }
 

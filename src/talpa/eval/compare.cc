@@ -64,10 +64,11 @@ CompareSpec parse_compare_spec(const std::string& text) {
   return {.path = text.substr(0, at), .dtype = dtype};
 }
 
-std::vector<LoadedModel> load_models(const std::vector<CompareSpec>& specs, int threads) {
+std::vector<LoadedModel> load_models(const std::vector<CompareSpec>& specs, int threads, bool pin) {
   std::vector<LoadedModel> loaded;
   for (const CompareSpec& spec : specs) {
-    loaded.push_back(load_model(spec.path, {.weights = spec.dtype, .threads = threads}));
+    loaded.push_back(
+        load_model(spec.path, {.weights = spec.dtype, .threads = threads, .pin = pin}));
     check_same_tokenizer(loaded.front(), loaded.back());
   }
   return loaded;

@@ -47,7 +47,8 @@ struct CompareOptions {
 
 /// Models loaded for a comparison; throws kShape when their vocabularies differ in size, and
 /// kConfig when their tokenizers differ.
-std::vector<LoadedModel> load_models(const std::vector<CompareSpec>& specs, int threads);
+std::vector<LoadedModel> load_models(const std::vector<CompareSpec>& specs, int threads,
+                                     bool pin = false);
 
 /// Measures `loaded` (of `specs`, same order) on `text`.
 Comparison compare_models(const std::vector<CompareSpec>& specs,

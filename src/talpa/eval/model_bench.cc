@@ -11,22 +11,17 @@ namespace talpa {
 
 namespace {
 
-/// What the engine runs: experts on mixed bases are dense there.
-DecoderConfig run_config(const DecoderConfig& config) {
-  DecoderConfig run = config;
-  if (run.moe.latent.mixed) run.moe.latent = {};
+/// What the engine multiplies with: experts on mixed bases are dense there, and others may be.
+DecoderConfig run_config(const Model& model) {
+  DecoderConfig run = model.config();
+  if (run.moe.latent.mixed || model.expert_form() == ExpertForm::kDense) run.moe.latent = {};
   return run;
-}
-
-int num_expert_layers(const DecoderConfig& config) {
-  int layers = 0;
-  for (int i = 0; i < config.num_layers; ++i) layers += config.is_moe_layer(i) ? 1 : 0;
-  return layers;
 }
 
 /// Times of one model, an entry a round.
 struct PhaseTimes {
   std::vector<double> wall, cpu;
+  std::vector<ExpertCacheStats> experts;  ///< empty where there is no cache
 
   void add(const Elapsed& elapsed) {
     wall.push_back(elapsed.wall);
@@ -64,14 +59,19 @@ class ModelLane {
 
   void run_round(std::span<const TokenId> prompt_BT, std::span<const TokenId> decoded_TB) {
     rewind();
+    const auto at_start = model().expert_cache();
     const Stopwatch prefilling;
     feed(prompt_BT, options_.prompt_tokens);
     prefill.add(prefilling.elapsed());
+    const auto between = model().expert_cache();
     const Stopwatch decoding;
     const std::size_t batch = caches_.size();
     for (std::size_t t = 0; t < decoded_TB.size(); t += batch)
       feed(decoded_TB.subspan(t, batch), 1);
     decode.add(decoding.elapsed());
+    if (!at_start) return;
+    prefill.experts.push_back(between->since(*at_start));
+    decode.experts.push_back(model().expert_cache()->since(*between));
   }
 
   Model& model() const { return *benched_.model; }
@@ -91,6 +91,7 @@ PhaseSpeed phase_speed(const PhaseTimes& times, const PhaseTimes& first, std::in
   phase.work = work;
   phase.speed = median_of_ratios(first.wall, times.wall);
   phase.speed_per_core = median_of_ratios(first.cpu, times.cpu);
+  if (!times.experts.empty()) phase.experts = times.experts.back();
   return phase;
 }
 
@@ -98,8 +99,10 @@ ModelSpeed speed_of(const ModelLane& lane, const ModelLane& first, const ModelBe
   const Model& model = lane.model();
   ModelSpeed speed{.name = lane.benched().name,
                    .held = lane.benched().held,
+                   .experts = model.expert_form(),
                    .weight_bytes = model.weight_bytes(),
-                   .active_bytes = model.active_bytes()};
+                   .active_bytes = model.active_bytes(),
+                   .load = lane.benched().load};
   speed.prefill =
       phase_speed(lane.prefill, first.prefill, std::int64_t{o.batch} * o.prompt_tokens,
                   feed_work(model, o.batch, o.context, o.prompt_tokens, o.prompt_tokens));
@@ -116,20 +119,8 @@ void check(const ModelBenchOptions& o, std::span<const BenchedModel> models) {
 
 }  // namespace
 
-double step_bytes(const Model& model, int rows) {
-  const DecoderConfig config = run_config(model.config());
-  const auto active = static_cast<double>(model.active_bytes());
-  const int layers = num_expert_layers(config);
-  if (layers == 0) return active;
-  const Account account = account_of(config);
-  const double bytes_per_param =
-      static_cast<double>(model.expert_bytes()) / static_cast<double>(account.expert_params);
-  const double more = expert_bytes_read(config, rows, 1) - expert_bytes_read(config, 1, 1);
-  return active + layers * more * bytes_per_param;
-}
-
 Work feed_work(const Model& model, int batch, int context, int tokens, int step) {
-  const DecoderConfig config = run_config(model.config());
+  const DecoderConfig config = run_config(model);
   const Account account = account_of(config);
   const double steps = static_cast<double>(tokens) / step;
   const double head = static_cast<double>(config.vocab_size) * config.dim;
@@ -137,7 +128,7 @@ Work feed_work(const Model& model, int batch, int context, int tokens, int step)
   const double kv_bytes = static_cast<double>(account.kv_elements_per_token) *
                           static_cast<double>(bytes_of(model.kv_type(), 32)) / 32;
   Work work;
-  work.bytes = steps * step_bytes(model, batch * step) +
+  work.bytes = steps * static_cast<double>(model.active_bytes(batch * step)) +
                batch * kv_bytes * (steps * context + step * steps * (steps + 1) / 2);
   work.operations = 2 * (fed * (account.macs_per_token - head) + steps * batch * head);
   // A token looks at those before it and itself: scores and sums of head_dim for every head.

@@ -6,6 +6,7 @@
 #include <list>
 
 #include "talpa/base/random.h"
+#include "talpa/model/basis_pivots.h"
 
 namespace talpa {
 
@@ -60,7 +61,9 @@ class RandomFiles {
     files_.format = "random";
     files_.config = config;
     for (const WeightSpec& spec : weight_specs(config))
-      files_.weights[spec.name] = spec.shape.size() == 1 ? vector(spec) : matrix(spec);
+      files_.weights[spec.name] = is_pivot(spec.name)      ? pivots(spec)
+                                  : spec.shape.size() == 1 ? vector(spec)
+                                                           : matrix(spec);
     files_.store = store_;
   }
   ModelFiles take() && { return std::move(files_); }
@@ -74,7 +77,20 @@ class RandomFiles {
 
   Weight vector(const WeightSpec& spec) {
     const bool norm = spec.name.find("norm") != std::string::npos;
-    const std::vector<float> values(static_cast<std::size_t>(spec.shape[0]), norm ? 1.0f : 0.0f);
+    return floats(spec,
+                  std::vector<float>(static_cast<std::size_t>(spec.shape[0]), norm ? 1.0f : 0.0f));
+  }
+
+  /// The first rows of every basis are the identity's.
+  Weight pivots(const WeightSpec& spec) {
+    const std::int64_t width = spec.shape[1], rank = files_.config.moe.latent.basis_rank;
+    std::vector<float> mask;
+    for (std::int64_t i = 0; i < num_elements(spec.shape); ++i)
+      mask.push_back(i % width < rank ? 1.0f : 0.0f);
+    return floats(spec, mask);
+  }
+
+  Weight floats(const WeightSpec& spec, const std::vector<float>& values) {
     std::vector<std::byte> bytes(values.size() * sizeof(float));
     std::memcpy(bytes.data(), values.data(), bytes.size());
     return {spec.shape, {{spec.name, DType::kF32, spec.shape, store_->keep(std::move(bytes))}}};

@@ -83,6 +83,10 @@ template <class Block>
       return widen_blocks<BlockQ5_K>(source, target, count);
     case DType::kQ6_K:
       return widen_blocks<BlockQ6_K>(source, target, count);
+    case DType::kQ3_0:
+      return widen_blocks<BlockQ3_0>(source, target, count);
+    case DType::kQ2_0:
+      return widen_blocks<BlockQ2_0>(source, target, count);
   }
 }
 
@@ -112,6 +116,10 @@ template <class Block>
       return narrow_blocks<BlockQ4_0>(source, target, count);
     case DType::kQ4_1:
       return narrow_blocks<BlockQ4_1>(source, target, count);
+    case DType::kQ3_0:
+      return narrow_blocks<BlockQ3_0>(source, target, count);
+    case DType::kQ2_0:
+      return narrow_blocks<BlockQ2_0>(source, target, count);
     default:
       return;
   }
@@ -155,11 +163,6 @@ void from_float_portable(DType dtype, const float* source, std::byte* target, st
   narrow_rows(dtype, source, target, count);
 }
 
-bool can_narrow_to(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
-         dtype == DType::kQ8_0 || dtype == DType::kQ4_0 || dtype == DType::kQ4_1;
-}
-
 }  // namespace
 
 void to_float(DType dtype, const std::byte* source, float* target, std::int64_t count) {
@@ -173,9 +176,9 @@ void from_float(DType dtype, const float* source, std::byte* target, std::int64_
   static FromFloat* const run = cpu_features().avx2 ? from_float_avx2 : from_float_portable;
   TALPA_CHECK(count >= 0);
   const std::uint64_t bytes = bytes_of(dtype, static_cast<std::uint64_t>(count));
-  if (!can_narrow_to(dtype))
-    fail(ErrorCode::kUnsupported, "cannot write {}; talpa writes f32, f16, bf16, q8_0, q4_0, q4_1",
-         name_of(dtype));
+  if (!is_written(dtype))
+    fail(ErrorCode::kUnsupported, "cannot write {}; talpa writes {}", name_of(dtype),
+         written_types());
   if (dtype == DType::kF32) {
     if (bytes > 0) std::memcpy(target, source, bytes);
   } else {

@@ -60,6 +60,36 @@ namespace talpa::detail {
     out[16 + i] = d * static_cast<float>(five_bits(block.q[i] >> 4, high, 16 + i)) + m;
 }
 
+/// Element `i` of two bits, packed as in Q3_0 and Q2_0.
+[[gnu::always_inline]] inline int two_bits(const std::uint8_t (&low)[8], int i) {
+  return low[i % 8] >> (i / 8 * 2) & 3;
+}
+
+[[gnu::always_inline]] inline void levels_of(const BlockQ3_0& block, std::int8_t (&q)[32]) {
+  const std::uint32_t high = high_bits(block.high);
+  for (int i = 0; i < 32; ++i)
+    q[i] = static_cast<std::int8_t>(
+        (two_bits(block.low, i) | static_cast<int>((high >> i & 1u) << 2)) - 4);
+}
+
+[[gnu::always_inline]] inline void levels_of(const BlockQ2_0& block, std::int8_t (&q)[32]) {
+  for (int i = 0; i < 32; ++i) q[i] = static_cast<std::int8_t>(two_bits(block.low, i) - 2);
+}
+
+[[gnu::always_inline]] inline void widen(const BlockQ3_0& block, float* out) {
+  std::int8_t q[32];
+  levels_of(block, q);
+  const float d = scale_of(block.d);
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]);
+}
+
+[[gnu::always_inline]] inline void widen(const BlockQ2_0& block, float* out) {
+  std::int8_t q[32];
+  levels_of(block, q);
+  const float d = scale_of(block.d);
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]);
+}
+
 struct GroupScale {
   int scale;
   int min;

@@ -33,7 +33,12 @@ constexpr std::array kInfos = {
     DTypeInfo{DType::kQ4_K, "q4_k", BlockQ4_K::kSize, sizeof(BlockQ4_K)},
     DTypeInfo{DType::kQ5_K, "q5_k", BlockQ5_K::kSize, sizeof(BlockQ5_K)},
     DTypeInfo{DType::kQ6_K, "q6_k", BlockQ6_K::kSize, sizeof(BlockQ6_K)},
+    DTypeInfo{DType::kQ3_0, "q3_0", BlockQ3_0::kSize, sizeof(BlockQ3_0)},
+    DTypeInfo{DType::kQ2_0, "q2_0", BlockQ2_0::kSize, sizeof(BlockQ2_0)},
 };
+
+constexpr std::array kWritten = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
+                                 DType::kQ4_0, DType::kQ4_1, DType::kQ3_0, DType::kQ2_0};
 
 consteval bool in_enum_order() {
   for (std::size_t i = 0; i < kInfos.size(); ++i)
@@ -78,6 +83,17 @@ bool is_float(DType dtype) {
 }
 
 bool is_quantised(DType dtype) { return info_of(dtype).block_size > 1; }
+
+bool is_written(DType dtype) {
+  return std::find(kWritten.begin(), kWritten.end(), dtype) != kWritten.end();
+}
+
+std::string written_types() {
+  std::string names;
+  for (const DType dtype : kWritten)
+    names += (names.empty() ? "" : ", ") + std::string(name_of(dtype));
+  return names;
+}
 
 float bf16_to_float(std::uint16_t bits) { return detail::widen_bf16(bits); }
 std::uint16_t float_to_bf16(float value) { return detail::narrow_bf16(value); }

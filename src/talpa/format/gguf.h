@@ -20,8 +20,9 @@ namespace talpa {
 
 /// A GGUF file, version 2 or 3, little-endian. Metadata values are JSON (arrays as JSON arrays);
 /// shapes are row-major, that is GGUF's dimensions reversed. Tensor types F64, F32, F16, BF16,
-/// I8..I64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K; any other throws kUnsupported naming
-/// the tensor and its type. Names and strings are checked to be UTF-8.
+/// I8..I64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, and talpa's own Q3_0 and Q2_0, whose
+/// numbers no other program knows; any other throws kUnsupported naming the tensor and its type.
+/// Names and strings are checked to be UTF-8.
 class GgufFile : public TensorStore {
  public:
   /// Throws kNotFound, kIo, kFormat or kUnsupported naming file, key or tensor, and byte.
@@ -45,9 +46,9 @@ class GgufFile : public TensorStore {
 /// True if the file begins with GGUF's magic number.
 bool is_gguf(const std::filesystem::path& path);
 
-/// Writes a GGUF version 3 file, streamed in the order of `entries` (F32, F16, BF16, Q8_0, Q4_0,
-/// Q4_1), alignment 32. Metadata keep their order and their JSON type: integers are written as
-/// u32 when they fit (else i64 or u64), floating-point numbers as f32, arrays by their elements'
+/// Writes a GGUF version 3 file, streamed in the order of `entries` (types for which
+/// is_written), alignment 32. Metadata keep their order and their JSON type: integers are written
+/// as u32 when they fit (else i64 or u64), floating-point numbers as f32, arrays by their elements'
 /// type (integers as i32 when all fit). `general.alignment` is left to the writer.
 class GgufWriter {
  public:

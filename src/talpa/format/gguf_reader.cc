@@ -211,7 +211,7 @@ class GgufReader {
     if (!type || !type->dtype)
       fail(ErrorCode::kUnsupported,
            "{}: tensor {} has type {}, which talpa does not read; it reads F64, F32, F16, BF16, "
-           "I8 to I64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K",
+           "I8 to I64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and its own Q3_0, Q2_0",
            cursor_.file(), name_, type ? type->name : fmt::format("number {}", id));
     return *type->dtype;
   }

@@ -12,6 +12,8 @@ constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
 constexpr std::uint32_t kVersion = 3;
 constexpr std::uint64_t kDefaultAlignment = 32;
 constexpr std::uint32_t kMaxRank = 4;
+/// Ids of talpa's own types lie here ("tal" and a byte), far from those that ggml counts up.
+constexpr std::uint32_t kOwnTypes = 0x74616c00;
 constexpr const char* kAlignmentKey = "general.alignment";
 
 enum class ValueType : std::uint32_t {

@@ -150,21 +150,14 @@ class HeaderBuilder {
   std::unordered_set<std::string> keys_;
 };
 
-bool is_written(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
-         dtype == DType::kQ8_0 || dtype == DType::kQ4_0 || dtype == DType::kQ4_1;
-}
-
 std::vector<TensorSequence::Item> lay_out(const std::string& file,
                                           const std::vector<Entry>& entries) {
   std::vector<TensorSequence::Item> items;
   std::uint64_t begin = 0;
   for (const Entry& entry : entries) {
     if (!is_written(entry.dtype))
-      fail(ErrorCode::kUnsupported,
-           "{}: tensor {}: cannot write {}; talpa writes f32, f16, bf16, "
-           "q8_0, q4_0, q4_1",
-           file, entry.name, name_of(entry.dtype));
+      fail(ErrorCode::kUnsupported, "{}: tensor {}: cannot write {}; talpa writes {}", file,
+           entry.name, name_of(entry.dtype), written_types());
     if (entry.shape.size() > gguf::kMaxRank)
       fail(ErrorCode::kUnsupported, "{}: tensor {} has shape {}; GGUF holds up to {} dimensions",
            file, entry.name, to_string(entry.shape), gguf::kMaxRank);

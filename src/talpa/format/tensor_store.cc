@@ -43,6 +43,10 @@ std::uint64_t TensorStore::total_bytes() const {
   return total;
 }
 
+void TensorStore::release(std::span<const std::byte> bytes) const {
+  for (const MappedFile& file : files_) file.release(bytes);
+}
+
 std::vector<float> read_floats(const TensorView& view) {
   const std::int64_t count = num_elements(view.shape);
   TALPA_CHECK(bytes_of(view.dtype, static_cast<std::uint64_t>(count)) == view.bytes.size());

@@ -44,6 +44,9 @@ class TensorStore {
   const std::filesystem::path& path() const { return path_; }
   /// Bytes of all tensors.
   std::uint64_t total_bytes() const;
+  /// Gives back the memory that reading `bytes` of a tensor took (MappedFile::release); the tensor
+  /// stays readable. Does nothing for tensors that are not in a file.
+  void release(std::span<const std::byte> bytes) const;
 
  protected:
   std::filesystem::path path_;

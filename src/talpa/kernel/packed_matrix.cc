@@ -1,13 +1,10 @@
 #include "talpa/kernel/packed_matrix.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "talpa/base/error.h"
+#include "talpa/format/repack.h"
 #include "talpa/kernel/panel_layout.h"
 
 namespace talpa {
@@ -15,18 +12,6 @@ namespace talpa {
 namespace {
 
 using kernel::kPanelRows;
-
-/// Zeroed memory; large pieces on huge pages where the system has them.
-std::shared_ptr<std::byte> allocate(std::uint64_t bytes) {
-  constexpr std::uint64_t kHugePage = 2u << 20;
-  const std::uint64_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  const std::uint64_t size =
-      std::max((bytes + alignment - 1) / alignment, std::uint64_t{1}) * alignment;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, size));
-  if (data == nullptr) throw std::bad_alloc();
-  if (alignment == kHugePage) ::madvise(data, size, MADV_HUGEPAGE);
-  return {data, [](std::byte* p) { std::free(p); }};
-}
 
 /// Rows of one panel on their way from the source.
 class PanelPacker {
@@ -39,17 +24,16 @@ class PanelPacker {
         held_row_bytes_(bytes_of(held, static_cast<std::uint64_t>(held_columns_))),
         stored_(stored_row_bytes_ * kPanelRows) {
     if (source.dtype == held && held_columns_ == source.columns) return;
-    floats_.resize(static_cast<std::size_t>(held_columns_));
     converted_.resize(held_row_bytes_);
+    if (!can_repack(source.dtype, held)) floats_.resize(static_cast<std::size_t>(held_columns_));
   }
 
   void pack(std::int64_t first, std::int64_t count, std::byte* panel) {
     source_.read(first, count, stored_.data());
     for (int c = 0; c < count; ++c) {
       const std::byte* row = stored_.data() + static_cast<std::uint64_t>(c) * stored_row_bytes_;
-      if (!floats_.empty()) {
-        to_float(source_.dtype, row, floats_.data(), source_.columns);
-        from_float(held_, floats_.data(), converted_.data(), held_columns_);
+      if (!converted_.empty()) {
+        convert(row);
         row = converted_.data();
       }
       kernel::insert_row(held_, row, source_.columns, c, panel);
@@ -57,6 +41,15 @@ class PanelPacker {
   }
 
  private:
+  void convert(const std::byte* row) {
+    if (floats_.empty()) {
+      repack(source_.dtype, held_, row, converted_.data(), held_columns_);
+    } else {
+      to_float(source_.dtype, row, floats_.data(), source_.columns);
+      from_float(held_, floats_.data(), converted_.data(), held_columns_);
+    }
+  }
+
   const RowSource& source_;
   DType held_;
   std::int64_t held_columns_;
@@ -85,6 +78,8 @@ DType held_type(DType stored, std::optional<DType> wanted) {
   }
   if (kernel::can_hold(stored)) return stored;
   if (stored == DType::kF64) return DType::kF32;
+  if (stored == DType::kQ4_K) return DType::kQ4_1;
+  if (stored == DType::kQ3_0 || stored == DType::kQ2_0) return DType::kQ4_0;
   if (is_quantised(stored)) return DType::kQ8_0;
   fail(ErrorCode::kUnsupported, "weights of type {} cannot be run", name_of(stored));
 }
@@ -100,7 +95,7 @@ void PackedMatrix::read_row(std::int64_t row, float* target) const {
 }
 
 std::vector<PackedMatrix> pack_stack(const RowSource& source, int count, DType held,
-                                     ThreadPool& pool) {
+                                     ThreadPool& pool, kernel::PanelMemory* memory) {
   held = held_type(source.dtype, held);
   if (count <= 0 || source.rows % count != 0)
     fail(ErrorCode::kShape, "{} rows are not {} matrices of equal size", source.rows, count);
@@ -109,13 +104,16 @@ std::vector<PackedMatrix> pack_stack(const RowSource& source, int count, DType h
   one.columns_ = source.columns;
   one.dtype_ = held;
   one.panel_bytes_ = kernel::panel_bytes_of(held, source.columns);
-  const std::shared_ptr<std::byte> storage = allocate(one.bytes() * static_cast<unsigned>(count));
+  const std::uint64_t bytes = one.bytes() * static_cast<unsigned>(count);
+  const std::shared_ptr<std::byte> storage =
+      memory != nullptr ? memory->allocate(bytes) : kernel::allocate_panels(bytes);
   one.storage_ = storage;
   std::vector<PackedMatrix> matrices(static_cast<std::size_t>(count), one);
   for (int i = 0; i < count; ++i)
     matrices[i].data_ = storage.get() + one.bytes() * static_cast<unsigned>(i);
   const std::int64_t panels = one.num_panels();
-  pool.parallel_for(count * panels, 16, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t grain = std::clamp<std::int64_t>(count * panels / (4 * pool.size()), 1, 16);
+  pool.parallel_for(count * panels, grain, [&](std::int64_t begin, std::int64_t end) {
     PanelPacker packer(source, held);
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = i % panels * kPanelRows;
@@ -128,8 +126,9 @@ std::vector<PackedMatrix> pack_stack(const RowSource& source, int count, DType h
   return matrices;
 }
 
-PackedMatrix pack(const RowSource& source, DType held, ThreadPool& pool) {
-  return pack_stack(source, 1, held, pool).front();
+PackedMatrix pack(const RowSource& source, DType held, ThreadPool& pool,
+                  kernel::PanelMemory* memory) {
+  return pack_stack(source, 1, held, pool, memory).front();
 }
 
 }  // namespace talpa

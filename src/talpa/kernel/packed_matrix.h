@@ -9,6 +9,7 @@
 
 #include "talpa/base/threads.h"
 #include "talpa/format/dtype.h"
+#include "talpa/kernel/panel_memory.h"
 
 namespace talpa {
 
@@ -23,9 +24,15 @@ struct RowSource {
 /// Rows of floats in memory, which must outlive the source.
 RowSource rows_of(const float* data, std::int64_t rows, std::int64_t columns);
 
-/// Type that a stored matrix is held in. Without a wish: F32, F16, BF16, Q8_0, Q4_0 and Q4_1 stay
-/// as they are, F64 becomes F32, and the other block formats (Q5_0, Q5_1, Q4_K, Q5_K, Q6_K) are
-/// requantised to Q8_0. Throws kUnsupported for anything else, or a wish that cannot be held.
+/// Type that a stored matrix is held in. Without a wish:
+///   F32, F16, BF16, Q8_0, Q4_0, Q4_1  stay as they are
+///   F64                               F32
+///   Q4_K                              Q4_1, same quants, scales rounded to fp16 (repack.h)
+///   Q5_0                              Q8_0, exactly
+///   Q3_0, Q2_0                        Q4_0, exactly
+///   Q5_1, Q5_K, Q6_K                  Q8_0, requantised: no panel holds 5 or 6 bits with a minimum
+///                                     or two scales a block; adds at most max|w| / 254 of a block
+/// Throws kUnsupported for anything else, or a wish that cannot be held.
 DType held_type(DType stored, std::optional<DType> wanted = std::nullopt);
 
 /// A weight matrix [rows, columns] arranged for the kernels: rows in panels of 16, columns padded
@@ -49,7 +56,8 @@ class PackedMatrix {
   void read_row(std::int64_t row, float* target) const;
 
  private:
-  friend std::vector<PackedMatrix> pack_stack(const RowSource&, int, DType, ThreadPool&);
+  friend std::vector<PackedMatrix> pack_stack(const RowSource&, int, DType, ThreadPool&,
+                                              kernel::PanelMemory*);
 
   std::int64_t rows_ = 0, columns_ = 0, panel_bytes_ = 0;
   DType dtype_ = DType::kF32;
@@ -57,12 +65,15 @@ class PackedMatrix {
   std::shared_ptr<const std::byte> storage_;
 };
 
-/// Packs a matrix in parallel. Rows stored as `held` are rearranged without loss, others go
-/// through float. Throws kUnsupported when `held` is no type of panels.
-PackedMatrix pack(const RowSource& source, DType held, ThreadPool& pool);
+/// Packs a matrix in parallel. Rows stored as `held` are rearranged without loss, blocks that can
+/// be repacked (repack.h) keep their quants, others go through float. With `memory`, panels lie
+/// behind those packed before. Throws kUnsupported when `held` is no type of panels, or cannot hold
+/// a scale.
+PackedMatrix pack(const RowSource& source, DType held, ThreadPool& pool,
+                  kernel::PanelMemory* memory = nullptr);
 /// Packs `count` matrices that follow one another in `source` (experts, groups) into one piece of
 /// memory. Throws kShape when the rows do not divide.
 std::vector<PackedMatrix> pack_stack(const RowSource& source, int count, DType held,
-                                     ThreadPool& pool);
+                                     ThreadPool& pool, kernel::PanelMemory* memory = nullptr);
 
 }  // namespace talpa

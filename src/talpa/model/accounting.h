@@ -48,8 +48,12 @@ struct LatentOutlook {
 LatentOutlook latent_outlook(const DecoderConfig& moe, const LatentConfig& latent);
 
 /// Largest latent_dim (multiple of `step`) whose stored share of routed-expert parameters is at
-/// most `budget`; nullopt if none is positive.
+/// most `budget`; nullopt if none is positive (or above a given basis_rank).
 std::optional<int> latent_dim_for_budget(const DecoderConfig& moe, LatentConfig latent,
+                                         double budget, int step = 8);
+/// Largest basis_rank likewise, of mixed bases of a given latent_dim; nullopt if none is small
+/// enough.
+std::optional<int> basis_rank_for_budget(const DecoderConfig& moe, LatentConfig latent,
                                          double budget, int step = 8);
 
 /// Descriptions of published models, for accounting and benchmarks without weights:

@@ -121,6 +121,17 @@ class Validator {
       refuse("moe.latent.share_gate_up_latent", true, "needs factor_gate and factor_up");
     if (l.basis_activation != BasisActivation::kNone && !l.mixed)
       refuse("moe.latent.basis_activation", enum_name(l.basis_activation), "needs mixed = true");
+    if (l.basis_rank != 0) low_rank_bases(l);
+  }
+
+  void low_rank_bases(const LatentConfig& l) const {
+    range("moe.latent.basis_rank", l.basis_rank, 0, kMaxDim);
+    if (!l.mixed) refuse("moe.latent.basis_rank", l.basis_rank, "needs mixed = true");
+    const int limit = std::min(l.latent_dim, c_.dim);
+    if (l.basis_rank >= limit)
+      refuse("moe.latent.basis_rank", l.basis_rank,
+             fmt::format("is not below {} = {}; 0 = full bases",
+                         name(l.latent_dim < c_.dim ? "moe.latent.latent_dim" : "dim"), limit));
   }
 
   const DecoderConfig& c_;

@@ -67,7 +67,9 @@ struct AttentionConfig {
 /// expert i = i/k), latent width r:
 ///   gate, up factored:  W_i = A_i B_g,  A_i (m x r), B_g (r x n)      MoLE / MoLAE
 ///   down factored:      W_i = C_g D_i,  C_g (n x r), D_i (r x m)
-///   mixed:              W_i = A_i f(sum_j mix_ij B_j), all G bases of the layer   MoBE / SLBF
+///   mixed:              W_i = A_i f(sum_j mix_ij B_j), all G bases of the layer   MoBE
+///   low-rank bases:     B_j = U_j V_j,  U_j (r x k_b), V_j (k_b x n)              SLBF (k = 1)
+/// and alike W_i = f(sum_j mix_ij C_j) D_i, C_j = V'_j U'_j, of a mixed down.
 /// k = N with a shared gate/up latent and down factored is NVIDIA's LatentMoE
 /// (`fc1_latent_proj`, `fc2_latent_proj`, `moe_latent_size`).
 struct LatentConfig {
@@ -79,6 +81,7 @@ struct LatentConfig {
   bool share_gate_up_latent = false;  ///< one B for gate and up (needs both factored)
   bool mixed = false;                 ///< every expert mixes all bases, weights `mix`
   BasisActivation basis_activation = BasisActivation::kNone;  ///< needs mixed
+  int basis_rank = 0;  ///< k_b, rank of a basis, below r and n; 0 = full bases; needs mixed
 
   static constexpr auto fields() {
     using C = LatentConfig;
@@ -91,7 +94,8 @@ struct LatentConfig {
         field("share_gate_up_latent", &C::share_gate_up_latent, "one latent for gate and up"),
         field("mixed", &C::mixed, "every expert mixes all bases of the layer"),
         field("basis_activation", &C::basis_activation,
-              "nonlinearity on mixed bases: none, silu, tanh")};
+              "nonlinearity on mixed bases: none, silu, tanh"),
+        field("basis_rank", &C::basis_rank, "rank of a mixed basis, 0 = full")};
   }
   bool enabled() const { return latent_dim > 0; }
   bool operator==(const LatentConfig&) const = default;

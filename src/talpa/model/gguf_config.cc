@@ -8,6 +8,7 @@
 
 #include "talpa/base/log.h"
 #include "talpa/model/families/family.h"
+#include "talpa/model/gguf_own.h"
 #include "talpa/model/lost_setting.h"
 
 namespace talpa {
@@ -214,14 +215,6 @@ class GgufConfigReader {
 
 void refuse_unwritable(const DecoderConfig& config) {
   const FamilyAdapter& adapter = adapter_of(config.family);
-  if (config.moe.latent.enabled())
-    fail(ErrorCode::kUnsupported,
-         "a GGUF cannot hold latent experts; materialise them first (talpa convert)");
-  if (!adapter.gguf_architecture)
-    fail(ErrorCode::kUnsupported,
-         "family {} has no GGUF architecture; convert the model to one of "
-         "llama, mixtral, qwen2_moe, qwen3_moe, olmoe first",
-         enum_name(config.family));
   if (config.has_moe() && !config.moe.dense_layers.empty())
     fail(ErrorCode::kUnsupported,
          "llama.cpp's architecture {} has experts in every layer; layer {} is dense",
@@ -236,7 +229,8 @@ void refuse_unwritable(const DecoderConfig& config) {
 void verify(const DecoderConfig& config, const GgufMetadata& metadata) {
   std::map<std::string, Json> keys(metadata.begin(), metadata.end());
   std::map<std::string, Shape> shapes;
-  for (const WeightSpec& spec : weight_specs(config)) shapes[gguf_name(spec.name)] = spec.shape;
+  for (const WeightSpec& spec : weight_specs(config))
+    shapes[gguf_name(config.family, spec.name)] = spec.shape;
   const GgufDescription description{"GGUF",
                                     [&](const std::string& key) {
                                       const auto it = keys.find(key);
@@ -273,6 +267,8 @@ void add_tokens(const DecoderConfig& config, GgufMetadata& metadata) {
 
 DecoderConfig from_gguf(const GgufDescription& description) {
   try {
+    const Json* architecture = description.metadata("general.architecture");
+    if (architecture && *architecture == kOwnArchitecture) return from_own_gguf(description);
     return GgufConfigReader(description).read();
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kConfig) throw;
@@ -282,6 +278,11 @@ DecoderConfig from_gguf(const GgufDescription& description) {
 
 GgufMetadata to_gguf_metadata(const DecoderConfig& config) {
   config.validate({});
+  if (config.family == Family::kTalpa) {
+    GgufMetadata own = to_own_gguf_metadata(config);
+    add_tokens(config, own);
+    return own;
+  }
   refuse_unwritable(config);
   const std::string prefix = std::string(adapter_of(config.family).gguf_architecture) + ".";
   const AttentionConfig& attention = config.attention;

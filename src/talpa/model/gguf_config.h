@@ -22,12 +22,12 @@ struct GgufDescription {
 /// Throws kUnsupported for an architecture or option that talpa does not know, kFormat for
 /// metadata that is missing or malformed.
 DecoderConfig from_gguf(const GgufDescription& description);
-/// Metadata of a description, without tokenizer. Throws kUnsupported if the family has no GGUF
-/// architecture or llama.cpp's cannot express the description.
+/// Metadata of a description, without tokenizer: of the family's architecture in llama.cpp, or of
+/// talpa's own (gguf_own.h). Throws kUnsupported if llama.cpp's cannot express the description.
 GgufMetadata to_gguf_metadata(const DecoderConfig& config);
 
-/// Stored name of a tensor under talpa's name.
-std::string gguf_name(const std::string& weight_name);
+/// Stored name of a tensor under talpa's name in files of this family.
+std::string gguf_name(Family family, const std::string& weight_name);
 /// Stored row that holds our row of a query or key matrix or bias, whose rows llama.cpp's
 /// converter arranges in rotary pairs: our (head, half, pair) is its (head, pair, half).
 std::int64_t gguf_rotary_row(std::int64_t row, int head_dim);

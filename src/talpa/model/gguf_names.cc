@@ -37,7 +37,8 @@ const std::map<std::string_view, const char*>& gguf_layer_names() {
 
 }  // namespace
 
-std::string gguf_name(const std::string& weight_name) {
+std::string gguf_name(Family family, const std::string& weight_name) {
+  if (family == Family::kTalpa) return weight_name;
   const WeightName name = split_weight_name(weight_name);
   if (name.role == "embed") return "token_embd.weight";
   if (name.role == "norm") return "output_norm.weight";

@@ -21,6 +21,7 @@ Json row_of(const DecoderConfig& config, const NamedLatent& named) {
   return {{"kind", named.kind},
           {"group_size", named.latent.group_size},
           {"latent_dim", named.latent.latent_dim},
+          {"basis_rank", named.latent.basis_rank},
           {"storage", ratio(outlook.expert_ratio)},
           {"model", ratio(outlook.model_ratio)},
           {"read_1", ratio(outlook.read_ratio_1)},
@@ -39,6 +40,27 @@ void add_account(const DecoderConfig& config, Json& report) {
   report["macs_per_token"] = account.macs_per_token;
   report["expert_macs_per_token"] = account.expert_macs_per_token;
   report["kv_bytes_per_token"] = account.kv_elements_per_token * kBytesOfBf16;
+}
+
+/// MoBE's and SLBF's forms, r = m.
+void add_mixed_bases(const DecoderConfig& config, std::vector<NamedLatent>& settings) {
+  const int m = config.moe.hidden_dim;
+  for (const int k : {4, 8})
+    if (config.moe.num_experts % k == 0)
+      settings.push_back({"mixed bases",
+                          {.latent_dim = m,
+                           .group_size = k,
+                           .mixed = true,
+                           .basis_activation = BasisActivation::kSilu}});
+  for (const int rank : {m / 2, m / 4})
+    if (rank >= 1)
+      settings.push_back({"low-rank bases",
+                          {.latent_dim = m,
+                           .group_size = 1,
+                           .factor_down = true,
+                           .mixed = true,
+                           .basis_activation = BasisActivation::kSilu,
+                           .basis_rank = rank}});
 }
 
 }  // namespace
@@ -62,6 +84,7 @@ std::vector<NamedLatent> latent_settings_of_interest(const DecoderConfig& config
                            .group_size = num_experts,
                            .factor_down = true,
                            .share_gate_up_latent = true}});
+  add_mixed_bases(config, settings);
   return settings;
 }
 

@@ -31,7 +31,7 @@ void check_rope_factors(const GgufFile& file, TensorMatcher& matcher) {
 Weight take_gguf_weight(TensorMatcher& matcher, const DecoderConfig& config,
                         const WeightSpec& spec) {
   Weight weight{spec.shape, {}};
-  const std::string stored = gguf_name(spec.name);
+  const std::string stored = gguf_name(config.family, spec.name);
   if (!gguf_pairs_rows(config, spec.name)) {
     matcher.take(weight, stored, spec.shape);
     return weight;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "talpa/format/gguf.h"
+#include "talpa/model/basis_pivots.h"
 #include "talpa/model/gguf_config.h"
 #include "talpa/model/gguf_tokenizer.h"
 #include "talpa/model/hf_names.h"
@@ -8,27 +9,63 @@
 namespace talpa {
 namespace {
 
-/// llama.cpp keeps norms, biases and routers in F32.
-DType stored_type(const WeightSpec& spec, DType wanted) {
+bool is_shared_factor(std::string_view role) {
+  return role.starts_with("moe.") &&
+         (role.ends_with("_in") || role.ends_with("_out") || role.ends_with("_basis"));
+}
+
+DType wanted_type(std::string_view role, const GgufSaveOptions& options) {
+  if (role == "moe.gate" || role == "moe.up" || role == "moe.down")
+    return options.expert_dtype.value_or(options.dtype);
+  if (is_shared_factor(role)) return options.shared_dtype.value_or(options.dtype);
+  return options.dtype;
+}
+
+/// llama.cpp keeps norms, biases and routers in F32. Pivots are ones and zeros at exact places.
+DType stored_type(const WeightSpec& spec, const GgufSaveOptions& options) {
   const std::string_view role = split_weight_name(spec.name).role;
-  if (spec.shape.size() < 2 || role.ends_with(".router")) return DType::kF32;
+  if (spec.shape.size() < 2 || role.ends_with(".router") || is_pivot(spec.name) ||
+      role.ends_with("_mix"))
+    return DType::kF32;
+  const DType wanted = wanted_type(role, options);
   return spec.shape.back() % info_of(wanted).block_size == 0 ? wanted : DType::kF16;
 }
 
-Shape stored_shape(const WeightSpec& spec) {
-  return split_weight_name(spec.name).role == "shared.router" ? Shape{spec.shape.back()}
-                                                              : spec.shape;
+Shape stored_shape(const DecoderConfig& config, const WeightSpec& spec) {
+  const bool vector =
+      config.family != Family::kTalpa && split_weight_name(spec.name).role == "shared.router";
+  return vector ? Shape{spec.shape.back()} : spec.shape;
 }
 
-/// Our rows into the order of rotary pairs.
-void pair_rotary_rows(const Shape& shape, int head_dim, std::vector<float>& values) {
-  const std::int64_t rows = shape.front();
-  const auto columns = static_cast<std::int64_t>(values.size()) / rows;
-  std::vector<float> paired(values.size());
+/// Our rows, as stored, into the order of rotary pairs.
+void pair_rotary_rows(std::int64_t rows, int head_dim, std::vector<std::byte>& bytes) {
+  const auto row_bytes = static_cast<std::int64_t>(bytes.size()) / rows;
+  std::vector<std::byte> paired(bytes.size());
   for (std::int64_t row = 0; row < rows; ++row)
-    std::copy_n(values.begin() + row * columns, columns,
-                paired.begin() + gguf_rotary_row(row, head_dim) * columns);
-  values = std::move(paired);
+    std::copy_n(bytes.begin() + row * row_bytes, row_bytes,
+                paired.begin() + gguf_rotary_row(row, head_dim) * row_bytes);
+  bytes = std::move(paired);
+}
+
+/// A tensor's elements as they are stored, rows in our order.
+void encode(const WeightSpec& spec, DType dtype, const WeightProvider& provider,
+            const GgufSaveOptions& options, std::vector<std::byte>& bytes) {
+  const std::int64_t count = num_elements(spec.shape);
+  bytes.resize(bytes_of(dtype, static_cast<std::uint64_t>(count)));
+  if (options.encoded && options.encoded(spec, dtype, bytes)) return;
+  std::vector<float> values(static_cast<std::size_t>(count));
+  provider(spec, values.data());
+  from_float(dtype, values.data(), bytes.data(), count);
+}
+
+void check_options(const std::filesystem::path& path, const GgufSaveOptions& options) {
+  for (const DType dtype : {options.dtype, options.expert_dtype.value_or(options.dtype),
+                            options.shared_dtype.value_or(options.dtype)})
+    if (!is_written(dtype))
+      fail(ErrorCode::kUnsupported, "type {} is not written; expected one of {}", name_of(dtype),
+           written_types());
+  if (!options.overwrite && std::filesystem::exists(path))
+    fail(ErrorCode::kUsage, "{} exists already", path.string());
 }
 
 GgufMetadata all_metadata(const DecoderConfig& config, const std::filesystem::path& path,
@@ -46,28 +83,19 @@ GgufMetadata all_metadata(const DecoderConfig& config, const std::filesystem::pa
 
 void save_gguf(const std::filesystem::path& path, const DecoderConfig& config,
                const WeightProvider& provider, const GgufSaveOptions& options) {
-  constexpr DType kKnown[] = {DType::kF32,  DType::kF16,  DType::kBF16,
-                              DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
-  if (std::find(std::begin(kKnown), std::end(kKnown), options.dtype) == std::end(kKnown))
-    fail(ErrorCode::kUnsupported,
-         "type {} is not written; expected f32, f16, bf16, q8_0, q4_0 or q4_1",
-         name_of(options.dtype));
+  check_options(path, options);
   const GgufMetadata metadata = all_metadata(config, path, options);
   const std::vector<WeightSpec> specs = weight_specs(config);
   std::vector<GgufWriter::Entry> entries;
   for (const WeightSpec& spec : specs)
-    entries.push_back({gguf_name(spec.name), stored_type(spec, options.dtype), stored_shape(spec)});
+    entries.push_back({gguf_name(config.family, spec.name), stored_type(spec, options),
+                       stored_shape(config, spec)});
   GgufWriter writer(path, metadata, entries);
-  std::vector<float> values;
   std::vector<std::byte> bytes;
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    values.resize(static_cast<std::size_t>(num_elements(specs[i].shape)));
-    provider(specs[i], values.data());
+    encode(specs[i], entries[i].dtype, provider, options, bytes);
     if (gguf_pairs_rows(config, specs[i].name))
-      pair_rotary_rows(specs[i].shape, config.attention.head_dim, values);
-    bytes.resize(bytes_of(entries[i].dtype, values.size()));
-    from_float(entries[i].dtype, values.data(), bytes.data(),
-               static_cast<std::int64_t>(values.size()));
+      pair_rotary_rows(specs[i].shape.front(), config.attention.head_dim, bytes);
     writer.write(entries[i].name, bytes);
   }
   writer.finish();

@@ -1,4 +1,5 @@
-// Shapes: V vocabulary, n width, m expert width, r latent width, N experts, G groups.
+// Shapes: V vocabulary, n width, m expert width, r latent width, k_b rank of a basis, N experts,
+// G groups.
 #include "talpa/model/weights.h"
 
 namespace talpa {
@@ -72,8 +73,18 @@ class SpecList {
   }
 
   void input_latent(const std::string& name) {
-    add(name + "_in", {c_.num_groups(), c_.moe.latent.latent_dim, c_.dim});
-    if (c_.moe.latent.mixed) add(name + "_mix", {c_.moe.num_experts, c_.num_groups()});
+    const LatentConfig& latent = c_.moe.latent;
+    const std::int64_t r = latent.latent_dim, rank = latent.basis_rank;
+    add(name + "_in", {c_.num_groups(), rank > 0 ? rank : r, c_.dim});
+    if (rank > 0) add(name + "_basis", {c_.num_groups(), r - rank, rank});
+    mixing(name);
+  }
+
+  /// What comes with bases that are mixed.
+  void mixing(const std::string& name) {
+    const LatentConfig& latent = c_.moe.latent;
+    if (latent.basis_rank > 0) add(name + "_pivot", {c_.num_groups(), latent.latent_dim});
+    if (latent.mixed) add(name + "_mix", {c_.moe.num_experts, c_.num_groups()});
   }
 
   void input_matrix(const std::string& name, bool factored, bool shared_latent) {
@@ -87,8 +98,10 @@ class SpecList {
     const std::int64_t rows = factored ? moe.latent.latent_dim : c_.dim;
     add("moe.down", {moe.num_experts, rows, moe.hidden_dim});
     if (!factored) return;
-    add("moe.down_out", {c_.num_groups(), c_.dim, moe.latent.latent_dim});
-    if (moe.latent.mixed) add("moe.down_mix", {moe.num_experts, c_.num_groups()});
+    const std::int64_t r = moe.latent.latent_dim, rank = moe.latent.basis_rank;
+    add("moe.down_out", {c_.num_groups(), c_.dim, rank > 0 ? rank : r});
+    if (rank > 0) add("moe.down_basis", {c_.num_groups(), rank, r - rank});
+    mixing("moe.down");
   }
 
   const DecoderConfig& c_;

@@ -4,6 +4,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,12 @@ namespace talpa {
 ///     factored down: .moe.down [N,r,m] and .moe.down_out [G,n,r]
 ///     mixed:         additionally .moe.gate_mix .up_mix .down_mix [N,G] of what is factored
 ///                    (gate_up_mix when the latent is shared)
+///     low-rank bases, rank k_b: B_j = U_j V_j of gate and up, C_j = V'_j U'_j of down, where
+///                    .moe.gate_in [G,k_b,n] holds V and .moe.down_out [G,n,k_b] V', and
+///                    .moe.gate_basis [G,r-k_b,k_b] with .moe.gate_pivot [G,r] is U after gauge
+///                    fixing (SLBF): the pivot has ones at k_b rows of U_j, which are those of
+///                    the identity in order, the other rows are those of gate_basis in order;
+///                    .moe.down_basis [G,k_b,r-k_b] holds columns of U' alike (basis_pivots.h)
 ///   shared expert: layers.L.shared.gate .up [s,n]  .down [n,s]  .router [1,n]
 struct WeightSpec {
   std::string name;
@@ -102,14 +110,23 @@ struct SaveOptions {
 void save_hf_directory(const std::filesystem::path& path, const DecoderConfig& config,
                        const WeightProvider& provider, const SaveOptions& options = {});
 
-/// Writes a GGUF under the family's llama.cpp architecture (dense experts only: kUnsupported for
-/// latent experts, which are to be materialised first). Matrices get `dtype` (F32, F16, BF16,
-/// Q8_0, Q4_0, Q4_1; rows that are not whole blocks stay F16), norms and routers F32.
+/// How a GGUF is written: under the family's architecture in llama.cpp, or talpa's own for family
+/// kTalpa (gguf_own.h), which latent experts need. Types are those that are written (dtype.h); rows
+/// that are not whole blocks stay F16; norms, routers, pivots and mixing weights are F32.
 struct GgufSaveOptions {
-  DType dtype = DType::kF16;
-  bool overwrite = false;
+  DType dtype = DType::kF16;  ///< of matrices
+  /// Of the routed experts' own matrices: moe.gate, .up, .down.
+  std::optional<DType> expert_dtype = {};
+  /// Of the factors that experts share: moe..._in, ..._out, ..._basis.
+  std::optional<DType> shared_dtype = {};
+  bool overwrite = false;  ///< else throws kUsage if the file is there
+  /// Asked first for every tensor: writes its elements, row by row in our order, in the type that
+  /// they are stored in and returns true, or returns false, whereupon the provider's floats are
+  /// rounded. For what is rounded already and must not be again.
+  std::function<bool(const WeightSpec& spec, DType dtype, std::span<std::byte> target)> encoded =
+      {};
   /// tokenizer.json to embed or its directory; empty: the file has no tokenizer.
-  std::filesystem::path tokenizer_from;
+  std::filesystem::path tokenizer_from = {};
 };
 void save_gguf(const std::filesystem::path& path, const DecoderConfig& config,
                const WeightProvider& provider, const GgufSaveOptions& options = {});

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "talpa/base/error.h"
+#include "talpa/model/basis_pivots.h"
 #include "talpa/nn/attention.h"
 #include "talpa/nn/cross_entropy.h"
 #include "talpa/nn/feed_forward.h"
@@ -109,6 +110,7 @@ void Decoder::load(const ModelFiles& files) {
     if (at::IntArrayRef(weight.shape) != tensor.sizes())
       fail(ErrorCode::kShape, "{}: {} has shape {}, the description says {}", files.path.string(),
            name, to_string(weight.shape), to_string(tensor.sizes().vec()));
+    if (is_pivot(name)) basis_order(files, name);
     at::Tensor values = at::empty(weight.shape, at::kFloat);
     weight.read(values.data_ptr<float>());
     tensor.copy_(values);
@@ -116,7 +118,7 @@ void Decoder::load(const ModelFiles& files) {
 }
 
 void Decoder::set_requires_grad(bool on) {
-  for (auto& [name, tensor] : parameters_) tensor.requires_grad_(on);
+  for (auto& [name, tensor] : parameters_) tensor.requires_grad_(on && !is_pivot(name));
 }
 
 ForwardResult Decoder::forward(const at::Tensor& tokens_BT, const ForwardOptions& options) const {

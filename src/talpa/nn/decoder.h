@@ -53,8 +53,9 @@ class Decoder {
   /// Normal(0, 0.02), residual outputs scaled by 1/sqrt(2 layers), norms one. Factored experts
   /// are scaled so that the products have the variance of dense experts. Same seed, same values.
   void initialise(std::uint64_t seed);
-  /// Fills from files; every tensor once.
+  /// Fills from files; every tensor once. Throws kFormat for a malformed pivot mask.
   void load(const ModelFiles& files);
+  /// Of all but pivot masks, which are no parameters to train.
   void set_requires_grad(bool on);
 
   /// tokens_BT: int64, causal attention within each row.

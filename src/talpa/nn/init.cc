@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "talpa/base/random.h"
+#include "talpa/model/basis_pivots.h"
 
 namespace talpa::nn {
 namespace {
@@ -45,6 +46,8 @@ class Initialiser {
       const auto num_groups = tensor.size(1);
       const auto group_N = at::arange(tensor.size(0)).floor_divide(tensor.size(0) / num_groups);
       tensor.copy_(at::one_hot(group_N, num_groups));
+    } else if (is_pivot(name)) {
+      tensor.zero_().slice(1, 0, latent_.basis_rank).fill_(1);
     } else {
       fill_normal(tensor, std_of(name), Random(seed, "init:" + name));
     }
@@ -59,6 +62,8 @@ class Initialiser {
   }
 
   double std_of(const std::string& name) const {
+    // Rows of U that are not the identity's: U V has V's variance in all rows.
+    if (name.ends_with("_basis")) return 1 / std::sqrt(static_cast<double>(latent_.basis_rank));
     const bool residual = ends_with(name, {"attn.o", ".down", ".down_out"});
     const double std = residual ? kStd / std::sqrt(2.0 * config_.num_layers) : kStd;
     return is_factor(name) ? factor_std(name, std) : std;

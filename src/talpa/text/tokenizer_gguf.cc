@@ -131,7 +131,9 @@ class GgufTokenizerReader {
   }
 
   void read_tokens() {
-    for (const Json& token : array("tokens")) {
+    const Json& tokens = array("tokens");
+    vocabulary_->reserve(tokens.size());
+    for (const Json& token : tokens) {
       const std::string text = token.is_string() ? token.get<std::string>() : "";
       if (!token.is_string() || !text::is_valid_utf8(text))
         fail_key("tokens", fmt::format("token {} is not UTF-8 text", vocabulary_->size()));
@@ -175,7 +177,9 @@ class GgufTokenizerReader {
 
   text::BpeModel::Merges merges() const {
     text::BpeModel::Merges merges;
-    for (const Json& merge : array("merges")) {
+    const Json& list = array("merges");
+    merges.reserve(list.size());
+    for (const Json& merge : list) {
       const std::string text = merge.is_string() ? merge.get<std::string>() : "";
       // The first symbol may itself begin with a space, so the search starts behind it.
       const auto space = text.find(' ', 1);

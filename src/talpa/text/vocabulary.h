@@ -6,7 +6,6 @@
 #include <string_view>
 #include <vector>
 
-#include "talpa/text/string_map.h"
 #include "talpa/text/tokenizer.h"
 
 namespace talpa::text {
@@ -17,6 +16,8 @@ inline constexpr std::int64_t kMaxVocabulary = 1 << 21;
 /// Tokens by id and ids by token. Ids may have holes.
 class Vocabulary {
  public:
+  /// Makes room for `count` tokens.
+  void reserve(std::size_t count);
   /// Gives `token` the id `id`. A token seen before keeps both ids and is found by the new one.
   /// Throws kFormat naming `where` if the id is out of bounds or taken by another token.
   void add(std::string token, std::int64_t id, const std::string& where);
@@ -33,9 +34,19 @@ class Vocabulary {
   std::optional<TokenId> find(std::string_view token) const;
 
  private:
+  /// Of an open hash table: loading a tokenizer looks up several hundred thousand strings.
+  struct Slot {
+    std::uint32_t hash = 0;
+    TokenId id = -1;  ///< -1 = empty
+  };
+  /// Where `token` is, or where it would be put.
+  std::size_t slot_of(std::string_view token, std::uint32_t hash) const;
+  void resize_slots(std::size_t count);
+
   std::vector<std::string> tokens_;
   std::vector<bool> known_;
-  StringMap<TokenId> ids_;
+  std::vector<Slot> slots_;  ///< a power of two, at most half of them taken
+  std::size_t num_taken_ = 0;
 };
 
 }  // namespace talpa::text

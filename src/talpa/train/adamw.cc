@@ -2,8 +2,6 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
-
 namespace talpa::train {
 
 void AdamWConfig::validate(const std::string& path) const {
@@ -17,38 +15,16 @@ void AdamWConfig::validate(const std::string& path) const {
 }
 
 AdamW::AdamW(std::map<std::string, at::Tensor> parameters, const AdamWConfig& config)
-    : config_(config) {
+    : Optimizer(std::move(parameters), config.clip_norm), config_(config) {
   groups_[0].weight_decay = config.weight_decay;
   groups_[1].weight_decay = 0;
-  for (auto& [name, value] : parameters) {
+  for (const auto& [name, value] : this->parameters()) {
     Group& group = groups_[value.dim() >= 2 ? 0 : 1];
     group.names.push_back(name);
     group.values.push_back(value);
     group.means.push_back(torch::zeros_like(value, torch::requires_grad(false)));
     group.squares.push_back(torch::zeros_like(value, torch::requires_grad(false)));
   }
-}
-
-void AdamW::zero_grad() {
-  for (auto& group : groups_)
-    for (auto& value : group.values) value.mutable_grad().reset();
-}
-
-double AdamW::clip() {
-  const torch::NoGradGuard no_grad;
-  double square = 0;
-  for (auto& group : groups_)
-    for (auto& value : group.values)
-      if (value.grad().defined()) {
-        const double norm = value.grad().norm().item<double>();
-        square += norm * norm;
-      }
-  const double norm = std::sqrt(square);
-  if (config_.clip_norm > 0 && norm > config_.clip_norm)
-    for (auto& group : groups_)
-      for (auto& value : group.values)
-        if (value.grad().defined()) value.mutable_grad().mul_(config_.clip_norm / norm);
-  return norm;
 }
 
 void AdamW::update(Group& group, double learning_rate) {

@@ -19,7 +19,7 @@ constexpr const char* kTrainerFile = "trainer.json";
 
 std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}", step); }
 
-void save_optimizer(const fs::path& path, const AdamW& optimizer) {
+void save_optimizer(const fs::path& path, const Optimizer& optimizer) {
   const auto state = optimizer.state();
   std::vector<SafetensorsWriter::Entry> entries;
   for (const auto& [name, tensor] : state) {
@@ -33,7 +33,7 @@ void save_optimizer(const fs::path& path, const AdamW& optimizer) {
   writer.finish();
 }
 
-void load_optimizer(const fs::path& path, AdamW& optimizer) {
+void load_optimizer(const fs::path& path, Optimizer& optimizer) {
   const auto store = open_safetensors(path);
   const auto state = optimizer.state();
   for (const auto& [name, tensor] : state) {
@@ -62,7 +62,7 @@ std::vector<fs::path> complete_checkpoints(const fs::path& directory) {
 }  // namespace
 
 void save_checkpoint(const fs::path& directory, std::int64_t step, Task& task,
-                     const AdamW& optimizer, int keep) {
+                     const Optimizer& optimizer, int keep) {
   fs::create_directories(directory);
   const fs::path target = directory / checkpoint_name(step);
   {
@@ -87,7 +87,7 @@ std::optional<fs::path> latest_checkpoint(const fs::path& directory) {
   return all.back();
 }
 
-std::int64_t load_checkpoint(const fs::path& checkpoint, Task& task, AdamW& optimizer) {
+std::int64_t load_checkpoint(const fs::path& checkpoint, Task& task, Optimizer& optimizer) {
   const Json trainer = read_json(checkpoint / kTrainerFile);
   if (!trainer.is_object() || !trainer.contains("step") || !trainer["step"].is_number_integer() ||
       !trainer.contains("optimizer_steps") || !trainer["optimizer_steps"].is_number_integer())

@@ -51,7 +51,7 @@ class Run {
       : config_(config),
         task_(task),
         options_(options),
-        optimizer_(task.parameters(), config.optimizer),
+        optimizer_(make_optimizer(task.parameters(), config.optimizer)),
         first_step_(restore()),
         metrics_(options.directory / "metrics.jsonl", first_step_) {}
 
@@ -66,7 +66,7 @@ class Run {
         held_out = evaluate(done);
       const bool stopped = options_.stop != nullptr && options_.stop->load();
       if (last || stopped || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
-        save_checkpoint(checkpoints(), done, task_, optimizer_, config_.keep_checkpoints);
+        save_checkpoint(checkpoints(), done, task_, *optimizer_, config_.keep_checkpoints);
       if (stopped && !last)
         fail(ErrorCode::kInterrupted,
              "stopped after step {}; {} holds a checkpoint, --resume goes on", done,
@@ -85,13 +85,13 @@ class Run {
   std::int64_t restore() {
     const auto newest = latest_checkpoint(checkpoints());
     if (!options_.resume || !newest) return 0;
-    const std::int64_t step = load_checkpoint(*newest, task_, optimizer_);
+    const std::int64_t step = load_checkpoint(*newest, task_, *optimizer_);
     log::info("resumed from {} at step {}", newest->string(), step);
     return step;
   }
 
   void train_step(std::int64_t step) {
-    optimizer_.zero_grad();
+    optimizer_->zero_grad();
     double loss = 0;
     for (int micro = 0; micro < config_.micro_batches; ++micro) {
       LossResult result = task_.training_loss(step, micro);
@@ -102,9 +102,9 @@ class Run {
         interval_.metrics[name] += value / config_.micro_batches;
       interval_.load.add(result.routing);
     }
-    const double norm = optimizer_.clip();
+    const double norm = optimizer_->clip();
     if (!std::isfinite(loss) || !std::isfinite(norm)) fail_not_finite(step, loss, norm);
-    optimizer_.step(learning_rate_at(config_.schedule, step, config_.steps));
+    optimizer_->step(learning_rate_at(config_.schedule, step, config_.steps));
     interval_.loss += loss;
     interval_.gradient_norm += norm;
     ++interval_.steps;
@@ -160,7 +160,7 @@ class Run {
   const TrainerConfig& config_;
   Task& task_;
   const RunOptions& options_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::int64_t first_step_;
   MetricsLog metrics_;
   Interval interval_;

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <filesystem>
 
-#include "talpa/train/adamw.h"
+#include "talpa/train/optimizer.h"
 #include "talpa/train/schedule.h"
 #include "talpa/train/task.h"
 
@@ -18,7 +18,7 @@ struct TrainerConfig {
   int keep_checkpoints = 2;
   int threads = 0;
   ScheduleConfig schedule;
-  AdamWConfig optimizer;
+  OptimizerConfig optimizer;
 
   static constexpr auto fields() {
     using C = TrainerConfig;
@@ -32,7 +32,7 @@ struct TrainerConfig {
         field("keep_checkpoints", &C::keep_checkpoints, "newest checkpoints that are kept"),
         field("threads", &C::threads, "threads of libtorch, 0 = available cores"),
         field("schedule", &C::schedule, "learning rate"),
-        field("optimizer", &C::optimizer, "AdamW")};
+        field("optimizer", &C::optimizer, "optimiser")};
   }
   void validate(const std::string& path) const;
   bool operator==(const TrainerConfig&) const = default;

@@ -44,9 +44,11 @@ void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
   if (!holds_run(folder)) return;
   const auto old = config_from<lm::LmRecipe>(read_json(path));
   if (old.model == recipe.model && old.data == recipe.data && old.seed == recipe.seed &&
-      old.trainer.micro_batches == recipe.trainer.micro_batches)
+      old.trainer.micro_batches == recipe.trainer.micro_batches &&
+      old.trainer.optimizer.kind == recipe.trainer.optimizer.kind)
     return;
-  fail(ErrorCode::kConfig, "{} has another model, data or seed than the recipe; use another folder",
+  fail(ErrorCode::kConfig,
+       "{} has another model, data, seed or kind of optimiser than the recipe; use another folder",
        path.string());
 }
 

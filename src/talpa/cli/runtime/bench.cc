@@ -1,8 +1,8 @@
+#include "talpa/base/memory.h"
 #include "talpa/base/progress.h"
 #include "talpa/base/threads.h"
 #include "talpa/cli/interrupt.h"
-#include "talpa/cli/machine.h"
-#include "talpa/cli/options.h"
+#include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
 #include "talpa/eval/bench_report.h"
 #include "talpa/eval/bench_setup.h"
@@ -11,9 +11,10 @@ namespace talpa::cli {
 
 namespace {
 
-struct BenchCommandOptions : CommonOptions {
+struct BenchCommandOptions : CommonOptions, ExpertOptions {
   std::string model, config;
   int layers = 0;
+  int num_experts = 0;  ///< of the layer; 0 = as described
   bool layer = false, limits = false;
   std::vector<std::string> dtypes;
   std::vector<int> latent_dims;
@@ -22,6 +23,7 @@ struct BenchCommandOptions : CommonOptions {
   LayerBenchOptions layer_bench;
   ModelBenchOptions model_bench;
   int rounds = 5;
+  std::vector<const CLI::Option*> of_model;  ///< that say nothing without a model
 };
 
 /// `percent` of what memory is free, or `unknown` where the system does not say.
@@ -81,12 +83,14 @@ void bench_whole_models(const BenchCommandOptions& options, LimitMeter& meter, B
 ModelSet load_models(const BenchCommandOptions& options) {
   std::vector<DType> dtypes = dtypes_of(options);
   const std::uint64_t memory = part_of_memory(90, ~std::uint64_t{0});
-  if (options.config.empty()) return stored_models(options.model, dtypes, options.threads, memory);
+  EngineOptions engine{.threads = options.threads, .pin = options.pin};
+  options.apply(engine);
+  if (options.config.empty()) return stored_models(options.model, dtypes, engine, memory);
   std::vector<DecoderConfig> configs(1, published_config(options.config, options.layers));
   for (const LatentConfig& latent : latents_of(options))
     configs.emplace_back(configs.front()).moe.latent = latent;
   if (dtypes.empty()) dtypes.push_back(DType::kBF16);
-  return random_models(options.config, configs, dtypes, options.threads, memory);
+  return random_models(options.config, configs, dtypes, engine, memory);
 }
 
 void print_report(const BenchCommandOptions& options, const BenchReport& report) {
@@ -103,9 +107,11 @@ void check(const BenchCommandOptions& options) {
   const bool from_disk = !options.model.empty();
   if (options.layer && !from_disk && options.config.empty())
     fail(ErrorCode::kUsage, "--layer: of which model? Expected MODEL or --config NAME");
+  for (const CLI::Option* option : options.of_model)
+    if (option->count() > 0 && !from_disk && options.config.empty())
+      fail(ErrorCode::kUsage, "{}: of which model? Expected MODEL or --config NAME",
+           option->get_name());
   if (options.latent_dims.empty()) return;
-  if (!from_disk && options.config.empty())
-    fail(ErrorCode::kUsage, "--latent-dim: of which model? Expected MODEL or --config NAME");
   if (from_disk && !options.layer)
     fail(ErrorCode::kUsage,
          "--latent-dim changes a model's shape: use --layer, or --config NAME with random weights");
@@ -123,9 +129,13 @@ void run(const BenchCommandOptions& options) {
   if (options.layer)
     config = options.config.empty() ? open_model(options.model).config
                                     : published_config(options.config);
+  if (options.num_experts > 0) {
+    config.moe.num_experts = options.num_experts;
+    config.validate("--num-experts");
+  }
   if (whole) set = load_models(options);
   catch_interrupts();
-  ThreadPool pool(options.threads > 0 ? options.threads : available_cores());
+  ThreadPool pool = make_thread_pool(options.threads, options.pin);
   const LoadWatch watch;
   BenchReport report;
   LimitMeter meter(pool, {.free_memory = memory_info().available});
@@ -149,6 +159,12 @@ void add_layer_options(CLI::App& app, BenchCommandOptions& options, CLI::Option*
       ->type_name("N,...")
       ->needs(layer)
       ->group(kGroup);
+  app.add_option("--num-experts", options.num_experts,
+                 "Experts of the layer, 0 = as many as the model has")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->needs(layer)
+      ->group(kGroup);
   CLI::Option* latent_dim =
       app.add_option("--latent-dim", options.latent_dims,
                      "Compare with experts through latents of these widths, random weights")
@@ -157,6 +173,7 @@ void add_layer_options(CLI::App& app, BenchCommandOptions& options, CLI::Option*
           ->check(CLI::Range(1, 1 << 17))
           ->type_name("R,...")
           ->group(kGroup);
+  options.of_model.push_back(latent_dim);
   app.add_option("--group-size", options.latent.group_size, "Experts that share a latent, 0 = all")
       ->check(CLI::NonNegativeNumber)
       ->type_name("K")
@@ -179,16 +196,18 @@ void add_model_options(CLI::App& app, BenchCommandOptions& options, CLI::Option*
   constexpr const char* kGroup = "Whole model";
   ModelBenchOptions& bench = options.model_bench;
   auto add = [&](const char* name, int& value, const char* help, int lowest) {
-    app.add_option(name, value, help)
-        ->check(CLI::Range(lowest, 1 << 20))
-        ->type_name("N")
-        ->excludes(layer)
-        ->group(kGroup);
+    options.of_model.push_back(app.add_option(name, value, help)
+                                   ->check(CLI::Range(lowest, 1 << 20))
+                                   ->type_name("N")
+                                   ->excludes(layer)
+                                   ->group(kGroup));
   };
   add("--prompt", bench.prompt_tokens, "Tokens of the prompt", 1);
   add("--decode", bench.decode_tokens, "Tokens decoded after it", 1);
   add("--batch", bench.batch, "Sequences at once", 1);
   add("--context", bench.context, "Tokens before the prompt", 0);
+  for (CLI::Option* option : add_expert_options(app, options))
+    options.of_model.push_back(option->excludes(layer)->group(kGroup));
 }
 
 }  // namespace
@@ -214,18 +233,19 @@ void setup_bench(CLI::App& app) {
       ->excludes(model)
       ->excludes(config)
       ->excludes(layer);
-  app.add_option("--dtype", options->dtypes,
-                 "Types to hold weights in (default: as stored; random weights bf16)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"}))
-      ->type_name("TYPES");
-  app.add_option("--rounds", options->rounds, "Timed rounds; medians are reported")
-      ->check(CLI::Range(1, 1000))
-      ->type_name("N");
+  options->of_model = {
+      app.add_option("--dtype", options->dtypes,
+                     "Types to hold weights in (default: as stored; random weights bf16)")
+          ->delimiter(',')
+          ->allow_extra_args(false)
+          ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"}))
+          ->type_name("TYPES"),
+      app.add_option("--rounds", options->rounds, "Timed rounds; medians are reported")
+          ->check(CLI::Range(1, 1000))
+          ->type_name("N")};
   add_layer_options(app, *options, layer);
   add_model_options(app, *options, layer);
-  add_threads_option(app, *options);
+  add_engine_threads_options(app, *options);
   add_json_option(app, *options);
   add_log_options(app, *options);
   on_run(app, options, run);

@@ -66,7 +66,7 @@ ComparePage page_of(const CompareCommandOptions& options, const Comparison& comp
 
 Comparison measure(const CompareCommandOptions& options) {
   const std::vector<CompareSpec> specs = specs_of(options);
-  const std::vector<LoadedModel> loaded = load_models(specs, options.threads);
+  const std::vector<LoadedModel> loaded = load_models(specs, options.threads, options.pin);
   const ScoringText text = scoring_text(options, loaded.front());
   const auto& cancelled = catch_interrupts();
   Progress scoring("scoring", tokens_fed(text.windows));
@@ -135,7 +135,7 @@ void setup_compare(CLI::App& app) {
   app.add_option("--html", options->html, "Write a page with plots to FILE")->type_name("FILE");
   app.add_option("--title", options->title, "Title of the page");
   add_speed_options(app, *options);
-  add_threads_option(app, *options);
+  add_engine_threads_options(app, *options);
   add_json_option(app, *options);
   add_log_options(app, *options);
   on_run(app, options, run);

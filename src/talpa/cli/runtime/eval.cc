@@ -4,6 +4,7 @@
 #include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
 #include "talpa/cli/text_options.h"
+#include "talpa/eval/expert_report.h"
 #include "talpa/report/table.h"
 
 namespace talpa::cli {
@@ -43,11 +44,14 @@ void run(const EvalPplOptions& options) {
     json["context"] = options.windows.context;
     json["stride"] = options.windows.stride > 0 ? options.windows.stride : options.windows.context;
     json["convention"] = options.convention;
+    json["experts"] = enum_name(loaded.model->expert_form());
+    json["expert_cache"] = to_json(loaded.model->expert_cache());
     return print_json(json);
   }
   print_data(table_of(result));
   log::info("{} windows of {} tokens in {:.1f} s, {:.0f} tok/s", result.windows,
             options.windows.context, result.seconds, result.tokens_per_second());
+  if (const auto cache = loaded.model->expert_cache()) log::info("{}", describe(*cache));
 }
 
 }  // namespace
@@ -59,7 +63,7 @@ void setup_eval(CLI::App& app) {
   add_model_argument(ppl, *options);
   add_text_options(ppl, *options, "-f,--file");
   add_dtype_option(ppl, *options);
-  add_threads_option(ppl, *options);
+  add_engine_threads_options(ppl, *options);
   add_json_option(ppl, *options);
   add_log_options(ppl, *options);
   on_run(ppl, options, run);

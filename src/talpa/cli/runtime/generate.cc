@@ -7,6 +7,7 @@
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
+#include "talpa/eval/expert_report.h"
 
 namespace talpa::cli {
 
@@ -69,7 +70,8 @@ Json report(const std::string& prompt, std::size_t prompt_tokens, const Generati
           {"prompt_tokens", prompt_tokens},
           {"generated_tokens", result.tokens.size()},
           {"prompt_seconds", result.prompt_seconds},
-          {"decode_seconds", result.decode_seconds}};
+          {"decode_seconds", result.decode_seconds},
+          {"expert_cache", to_json(result.decode_experts)}};
 }
 
 void run(const GenerateCommandOptions& options) {
@@ -91,9 +93,10 @@ void run(const GenerateCommandOptions& options) {
     print_json(report(prompt, ids.size(), result));
   else
     print_data("\n");
-  log::info("prompt {} tokens, {:.1f} tok/s; generated {} tokens, {:.1f} tok/s ({})", ids.size(),
+  log::info("prompt {} tokens, {:.1f} tok/s; generated {} tokens, {:.1f} tok/s ({}){}", ids.size(),
             rate(ids.size(), result.prompt_seconds), result.tokens.size(),
-            rate(result.tokens.size(), result.decode_seconds), reason_name(result.finish));
+            rate(result.tokens.size(), result.decode_seconds), reason_name(result.finish),
+            result.decode_experts ? "; " + describe(*result.decode_experts) : "");
   stop_if_interrupted("interrupted");
 }
 
@@ -131,7 +134,7 @@ void setup_generate(CLI::App& app) {
   app.add_flag("--echo", options->echo, "Print the prompt first");
   add_sampling_options(app, options->generate.sampler);
   add_dtype_option(app, *options);
-  add_threads_option(app, *options);
+  add_engine_threads_options(app, *options);
   add_json_option(app, *options);
   add_log_options(app, *options);
   on_run(app, options, run);

@@ -4,6 +4,7 @@
 
 #include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
+#include "talpa/kernel/packed_matrix.h"
 #include "talpa/report/table.h"
 
 namespace talpa::cli {
@@ -44,6 +45,16 @@ std::string experts_text(const Json& experts) {
   return text;
 }
 
+/// ", mixed bases of rank 226, silu" or less.
+std::string bases_text(const Json& latent) {
+  if (!latent.at("mixed").get<bool>()) return {};
+  std::string text = ", mixed bases";
+  if (const int rank = latent.at("basis_rank").get<int>(); rank > 0)
+    text += fmt::format(" of rank {}", rank);
+  const auto activation = latent.at("basis_activation").get<std::string>();
+  return activation == "none" ? text : text + ", " + activation;
+}
+
 std::string latent_text(const Json& latent, int num_experts) {
   const int group = latent.at("group_size").get<int>();
   std::vector<std::string> factored;
@@ -52,7 +63,7 @@ std::string latent_text(const Json& latent, int num_experts) {
   return fmt::format("width {}, groups of {}, {} factored{}{}", latent.at("latent_dim").get<int>(),
                      group > 0 ? group : num_experts, fmt::join(factored, " "),
                      latent.at("share_gate_up_latent").get<bool>() ? ", gate and up share" : "",
-                     latent.at("mixed").get<bool>() ? ", mixed bases" : "");
+                     bases_text(latent));
 }
 
 std::string stored_text(const Json& report) {
@@ -61,6 +72,23 @@ std::string stored_text(const Json& report) {
     types.push_back(fmt::format("{} {}", format_bytes(number(bytes)), type));
   return fmt::format("{} ({})", format_bytes(number(report.at("stored_bytes"))),
                      fmt::join(types, ", "));
+}
+
+/// Matrices of each stored type, as the engine holds them when nothing is asked for.
+Json held_types(const Json& stored_types) {
+  Json held = Json::object();
+  for (const auto& [name, bytes] : stored_types.items())
+    if (const auto stored = dtype_named(name); is_float(*stored) || is_quantised(*stored))
+      held[name] = name_of(held_type(*stored));
+  return held;
+}
+
+/// "q4_k as q4_1, q6_k as q8_0", or empty where all are held as stored.
+std::string held_text(const Json& held) {
+  std::vector<std::string> changed;
+  for (const auto& [stored, type] : held.items())
+    if (type != stored) changed.push_back(fmt::format("{} as {}", stored, type.get<std::string>()));
+  return fmt::format("{}", fmt::join(changed, ", "));
 }
 
 std::string summary(const Json& report) {
@@ -89,6 +117,9 @@ std::string summary(const Json& report) {
               fmt::format("{}, {} active a token{}", counted(report, "total_params"),
                           counted(report, "active_params"), in_experts("expert_params")));
   if (report.contains("stored_bytes")) out += fact("bytes", stored_text(report));
+  if (report.contains("held_types"))
+    if (const std::string held = held_text(report.at("held_types")); !held.empty())
+      out += fact("held in memory", held);
   out += fact("multiply-adds a token",
               counted(report, "macs_per_token") + in_experts("expert_macs_per_token"));
   return out + fact("KV cache a token",
@@ -99,9 +130,14 @@ std::string percent(const Json& ratio) {
   return ratio.is_null() ? "-" : fmt::format("{:.1f} %", 100 * number(ratio));
 }
 
+std::string rank_text(const Json& setting) {
+  const int rank = setting.at("basis_rank").get<int>();
+  return rank > 0 ? std::to_string(rank) : "-";
+}
+
 std::string latent_settings(const Json& rows) {
-  Table table(
-      {"latent experts", "k", "r", "experts", "model", "read, batch 1", "read, 32", "MACs", ""});
+  Table table({"latent experts", "k", "r", "k_b", "experts", "model", "read, batch 1", "read, 32",
+               "MACs", ""});
   std::string refusals;
   int number_of_refusals = 0;
   for (const Json& setting : rows) {
@@ -111,14 +147,17 @@ std::string latent_settings(const Json& rows) {
       refusals +=
           fmt::format("  [{}] {}\n", number_of_refusals, setting.at("refusal").get<std::string>());
     }
-    table.add_row(
-        {setting.at("kind").get<std::string>(), std::to_string(setting.at("group_size").get<int>()),
-         std::to_string(setting.at("latent_dim").get<int>()), percent(setting.at("storage")),
-         percent(setting.at("model")), percent(setting.at("read_1")),
-         percent(setting.at("read_32")), percent(setting.at("macs")), mark});
+    table.add_row({setting.at("kind").get<std::string>(),
+                   std::to_string(setting.at("group_size").get<int>()),
+                   std::to_string(setting.at("latent_dim").get<int>()), rank_text(setting),
+                   percent(setting.at("storage")), percent(setting.at("model")),
+                   percent(setting.at("read_1")), percent(setting.at("read_32")),
+                   percent(setting.at("macs")), mark});
   }
-  return "\nWhat latent experts would make of it (k experts share a latent of width r;\n"
-         "relative to dense experts: stored bytes, bytes read a step, multiply-adds a token)\n\n" +
+  return "\nWhat latent experts would make of it (k experts share a latent of width r, or a basis "
+         "of\n"
+         "rank k_b; relative to dense experts: stored bytes, bytes read a step, multiply-adds a\n"
+         "token; experts on mixed bases formed anew for every step)\n\n" +
          table.text() + (refusals.empty() ? "" : "\n" + refusals);
 }
 
@@ -140,8 +179,9 @@ Json published_report(const std::string& name) {
 void run(const InspectOptions& options) {
   if (options.model.empty() == options.published.empty())
     fail(ErrorCode::kUsage, "expected a MODEL or --published NAME");
-  const Json report = options.published.empty() ? inspect_report(open_model(options.model))
-                                                : published_report(options.published);
+  Json report = options.published.empty() ? inspect_report(open_model(options.model))
+                                          : published_report(options.published);
+  if (report.contains("stored_types")) report["held_types"] = held_types(report.at("stored_types"));
   if (options.json) return print_json(report);
   print_data(summary(report));
   if (report.contains("latent_settings")) print_data(latent_settings(report.at("latent_settings")));

@@ -39,10 +39,10 @@ struct FamilyAdapter {
   void (*read_hf)(const HfReader& reader, DecoderConfig& config);
   void (*write_hf)(const DecoderConfig& config, Json& json);
 
-  const char* gguf_architecture;  ///< llama.cpp's `general.architecture`; null: none
+  const char* gguf_architecture;  ///< `general.architecture`: llama.cpp's, or talpa's own
   /// llama.cpp stores query and key rows of this architecture in rotary pairs.
   bool gguf_pairs_rotary_rows;
-  void (*read_gguf)(DecoderConfig& config);
+  void (*read_gguf)(DecoderConfig& config);  ///< null: talpa's own, read by gguf_own.h
 };
 
 std::span<const FamilyAdapter* const> family_adapters();

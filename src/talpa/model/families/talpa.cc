@@ -1,4 +1,5 @@
 #include "talpa/model/families/family.h"
+#include "talpa/model/gguf_own.h"
 
 namespace talpa {
 namespace {
@@ -31,7 +32,7 @@ const FamilyAdapter kTalpaAdapter = {
                 .down = "mlp.experts.down_proj.weight"},
     .read_hf = read_hf,
     .write_hf = write_hf,
-    .gguf_architecture = nullptr,
+    .gguf_architecture = kOwnArchitecture,
     .gguf_pairs_rotary_rows = false,
     .read_gguf = nullptr,
 };

@@ -1,5 +1,5 @@
-// T rows, D model width, M expert width, r latent width, N experts in G groups, S slots sorted
-// by expert, R group rows (distinct rows of each group, sorted by group).
+// T rows, D model width, M expert width, r latent width, b rank of a basis, N experts in G
+// groups, S slots sorted by expert, R group rows (distinct rows of each group, sorted by group).
 #include "talpa/nn/moe/latent_experts.h"
 
 #include <torch/torch.h>
@@ -31,23 +31,44 @@ at::Tensor activate(const at::Tensor& bases, BasisActivation activation) {
   return bases;
 }
 
-// The projections that groups own: G of them as stored or, when mixed, one an expert.
-at::Tensor shared_projection(const Scope& parameters, const std::string& projection,
-                             const std::string& mix, const LatentConfig& config) {
-  const at::Tensor& bases_Gxx = parameters.at(projection);
-  if (!config.mixed) return bases_Gxx;
-  const at::Tensor mixed_Nx = at::mm(parameters.at(mix), bases_Gxx.flatten(1));
+// U: the rows of [identity; basis] in the places that the pivot mask gives them.
+at::Tensor left_factor(const at::Tensor& basis_Gxb, const at::Tensor& pivot_Gr) {
+  const std::int64_t num_groups = basis_Gxb.size(0), rank = basis_Gxb.size(2);
+  const at::Tensor is_pivot_Gr = pivot_Gr.gt(0.5);
+  const at::Tensor order_Gr = at::where(is_pivot_Gr, is_pivot_Gr.cumsum(1) - 1,
+                                        rank - 1 + is_pivot_Gr.logical_not().cumsum(1));
+  const at::Tensor identity_Gbb = at::eye(rank, basis_Gxb.options()).expand({num_groups, -1, -1});
+  return at::cat({identity_Gbb, basis_Gxb}, 1)
+      .gather(1, order_Gr.unsqueeze(2).expand({-1, -1, rank}));
+}
+
+// f(sum_j mix_ij basis_j), one an expert.
+at::Tensor mix_bases(const at::Tensor& bases_Gxx, const at::Tensor& mix_NG,
+                     const LatentConfig& config) {
+  const at::Tensor mixed_Nx = at::mm(mix_NG, bases_Gxx.flatten(1));
   return activate(mixed_Nx, config.basis_activation)
       .unflatten(1, {bases_Gxx.size(1), bases_Gxx.size(2)});
 }
 
+// The projections that groups own: G of them as stored or, when mixed, one an expert.
 at::Tensor input_projection(const Scope& parameters, const std::string& latent,
                             const LatentConfig& config) {
-  return shared_projection(parameters, latent + "_in", latent + "_mix", config);
+  at::Tensor in_GrD = parameters.at(latent + "_in");
+  if (!config.mixed) return in_GrD;
+  if (config.basis_rank > 0)
+    in_GrD =
+        left_factor(parameters.at(latent + "_basis"), parameters.at(latent + "_pivot")).bmm(in_GrD);
+  return mix_bases(in_GrD, parameters.at(latent + "_mix"), config);
 }
 
 at::Tensor output_projection(const Scope& parameters, const LatentConfig& config) {
-  return shared_projection(parameters, "down_out", "down_mix", config);
+  at::Tensor out_GDr = parameters.at("down_out");
+  if (!config.mixed) return out_GDr;
+  if (config.basis_rank > 0) {
+    const at::Tensor basis_Gxb = parameters.at("down_basis").transpose(1, 2);
+    out_GDr = out_GDr.bmm(left_factor(basis_Gxb, parameters.at("down_pivot")).transpose(1, 2));
+  }
+  return mix_bases(out_GDr, parameters.at("down_mix"), config);
 }
 
 // One layer's rows on their way through groups.

@@ -14,6 +14,8 @@ namespace talpa::nn {
 /// goes to; where down is factored, a row's experts of one group are combined in the latent
 /// space before C_g. Mixed bases are formed as matrices, f(sum_j mix_ij B_j), one an expert:
 /// with a nonlinearity there is no other way, and for a batch it is the cheaper one without.
+/// Low-rank bases are multiplied out first, B_j = U_j V_j. Pivot masks must be well-formed
+/// (model/basis_pivots.h).
 at::Tensor latent_experts(const at::Tensor& x_TD, const Routing& routing, const Scope& parameters,
                           const LatentConfig& config);
 
