@@ -40,7 +40,8 @@ TEST(Inspect, TellsEverySettingAndWhyOneIsRefused) {
 TEST(Inspect, RefusesBasesThatGrow) {
   DecoderConfig config = published_models().front().config;
   config.dim = 1024;  // experts of 768: half their width as rank is too much
-  for (const Json& row : inspect_report(config).at("latent_settings"))
+  const Json report = inspect_report(config);
+  for (const Json& row : report.at("latent_settings"))
     if (row.at("kind") == "low-rank bases") {
       const bool refused = !row.at("refusal").is_null();
       EXPECT_EQ(refused, row.at("basis_rank") == 384) << row.dump();
