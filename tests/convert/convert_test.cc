@@ -1,55 +1,14 @@
 #include "talpa/convert/convert.h"
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
-#include "scratch.h"
-#include "talpa/base/random.h"
+#include "fixtures.h"
+#include "talpa/base/file.h"
+#include "talpa/convert/calibrate.h"
 #include "talpa/model/accounting.h"
-#include "talpa/nn/decoder.h"
 
 namespace talpa::convert {
 namespace {
 
 namespace fs = std::filesystem;
-
-DecoderConfig small_moe() {
-  DecoderConfig c;
-  c.family = Family::kQwen3Moe;
-  c.vocab_size = 64;
-  c.dim = 32;
-  c.num_layers = 2;
-  c.ffn_dim = 32;
-  c.tie_embeddings = true;
-  c.attention.num_heads = 2;
-  c.attention.num_kv_heads = 1;
-  c.attention.head_dim = 16;
-  c.attention.qk_norm = QkNorm::kPerHead;
-  c.moe.num_experts = 8;
-  c.moe.top_k = 2;
-  c.moe.hidden_dim = 16;
-  return c;
-}
-
-fs::path save_random(const fs::path& path) {
-  nn::Decoder decoder(small_moe());
-  decoder.initialise(3);
-  save_hf_directory(path, decoder.config(), decoder.provider(), {.dtype = DType::kF32});
-  return path;
-}
-
-at::Tensor logits_of(const fs::path& path) {
-  const torch::NoGradGuard no_grad;
-  const ModelFiles files = open_model(path);
-  nn::Decoder decoder(files.config);
-  decoder.load(files);
-  const at::Tensor tokens_BT = torch::arange(24, torch::kLong).reshape({2, 12});
-  return decoder.forward(tokens_BT).logits_BTV;
-}
-
-double largest_difference(const at::Tensor& a, const at::Tensor& b) {
-  return (a - b).abs().max().item<double>();
-}
 
 TEST(Convert, LatentModelEqualsItsMaterialisedForm) {
   const testing::Scratch scratch;
@@ -60,10 +19,10 @@ TEST(Convert, LatentModelEqualsItsMaterialisedForm) {
     options.latent.latent_dim = 8;
     options.latent.factor_down = std::string(factors) != "gate up";
     options.latent.share_gate_up_latent = std::string(factors) == "shared";
-    convert_to_latent(original, scratch / "mole", options);
+    convert_model(original, scratch / "mole", options);
     materialise(open_model(scratch / "mole"), scratch / "dense", DType::kF32, true);
     options.materialise = true;
-    convert_to_latent(original, scratch / "direct", options);
+    convert_model(original, scratch / "direct", options);
     const at::Tensor latent = logits_of(scratch / "mole");
     EXPECT_LT(largest_difference(latent, logits_of(scratch / "dense")), 1e-5) << factors;
     EXPECT_LT(largest_difference(latent, logits_of(scratch / "direct")), 1e-5) << factors;
@@ -79,7 +38,7 @@ TEST(Convert, ErrorFallsWithTheLatentWidth) {
   for (const int width : {4, 10, 20}) {
     ConvertOptions options{.dtype = DType::kF32, .overwrite = true};
     options.latent.latent_dim = width;
-    const ConversionReport report = convert_to_latent(original, scratch / "mole", options);
+    const ConversionReport report = convert_model(original, scratch / "mole", options);
     const double difference = largest_difference(logits_of(scratch / "mole"), exact);
     EXPECT_LT(report.relative_error, last_error);
     EXPECT_LT(difference, last_difference);
@@ -93,7 +52,7 @@ TEST(Convert, BudgetIsKept) {
   const ModelFiles original = open_model(save_random(scratch / "moe"));
   for (const double budget : {0.9, 0.75, 0.6}) {
     ConvertOptions options{.budget = budget, .overwrite = true};
-    const ConversionReport report = convert_to_latent(original, scratch / "mole", options);
+    const ConversionReport report = convert_model(original, scratch / "mole", options);
     EXPECT_LE(report.expert_share, budget);
     EXPECT_GT(report.expert_share, budget - 0.25);
     const Account account = account_of(open_model(scratch / "mole").config);
@@ -106,30 +65,125 @@ TEST(Convert, RefusesWhatCannotBe) {
   const testing::Scratch scratch;
   const ModelFiles original = open_model(save_random(scratch / "moe"));
   ConvertOptions options;
-  EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kUsage, "budget");
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "o", options), kUsage, "budget");
   options.budget = 0.01;
-  EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kConfig,
-                     "no latent width");
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "o", options), kConfig, "no latent width");
   options.budget = 0.5;
   options.latent.latent_dim = 8;
-  EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "o", options), kUsage, "not both");
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "o", options), kUsage, "not both");
   options.budget = 0;
   options.latent.group_size = 1;
   options.latent.latent_dim = 32;
-  EXPECT_THROW(convert_to_latent(original, scratch / "o", options), Error);
+  EXPECT_THROW(convert_model(original, scratch / "o", options), Error);
   options.method = "nope";
-  EXPECT_THROW(convert_to_latent(original, scratch / "o", options), Error);
+  EXPECT_THROW(convert_model(original, scratch / "o", options), Error);
   EXPECT_FALSE(fs::exists(scratch / "o"));
+}
+
+/// A calibration of a random model on random tokens.
+fs::path calibrated(const ModelFiles& model, const fs::path& path) {
+  torch::manual_seed(7);
+  std::vector<TokenSequence> sequences;
+  for (int i = 0; i < 40; ++i) {
+    const at::Tensor ids = torch::randint(0, 64, {24}, torch::kInt);
+    sequences.emplace_back(ids.data_ptr<std::int32_t>(), ids.data_ptr<std::int32_t>() + 24);
+  }
+  calibrate(model, sequences, path, {.overwrite = true});
+  return path;
+}
+
+ConvertOptions options_for(const Method& method, const fs::path& calibration) {
+  ConvertOptions options{.method = method.name(),
+                         .budget = 0.7,
+                         .calibration = calibration,
+                         .dtype = DType::kF32,
+                         .overwrite = true};
+  return options;
+}
+
+TEST(Convert, EveryClosedFormMethodMakesAModelThatRuns) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  const fs::path calibration = calibrated(original, scratch / "c.safetensors");
+  const at::Tensor exact = logits_of(scratch / "moe");
+  const double scale = exact.abs().max().item<double>();
+  for (const Method* method : methods()) {
+    if (method->is_iterative() || std::string(method->name()) == "none") continue;
+    SCOPED_TRACE(method->name());
+    const ConvertOptions options = options_for(*method, calibration);
+    const ConversionReport report = convert_model(original, scratch / "out", options);
+    const double difference = largest_difference(logits_of(scratch / "out"), exact);
+    EXPECT_GT(difference, 0);
+    EXPECT_LT(difference, 2 * scale);
+    EXPECT_LE(report.expert_share, 0.7);
+    EXPECT_GT(report.expert_share, 0.3);
+    ASSERT_TRUE(report.weighted_error.has_value());
+    EXPECT_LT(*report.weighted_error, 1);
+    const Json json = read_json(scratch / "out" / "conversion.json");
+    EXPECT_EQ(json.at("expert_bytes"), 4 * report.expert_params_after);
+    EXPECT_EQ(json.at("projections").size(), report.projections.size());
+    EXPECT_GE(report.projections.size(), 4u);
+    const bool as_counted =
+        account_of(open_model(scratch / "out").config).expert_params == report.expert_params_after;
+    const std::string name = method->name();
+    EXPECT_EQ(as_counted, name != "merge" && name != "delta");
+  }
+}
+
+TEST(Convert, CalibrationMustBeThereAndFit) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  const ModelFiles other = open_model(save_random(scratch / "other", 4));
+  for (const char* method : {"svd-whitened", "prune"}) {
+    ConvertOptions options{.method = method, .budget = 0.7};
+    EXPECT_TALPA_ERROR(convert_model(original, scratch / "o", options), kUsage, "talpa calibrate");
+    options.calibration = calibrated(other, scratch / "c.safetensors");
+    EXPECT_TALPA_ERROR(convert_model(original, scratch / "o", options), kUsage, "another model");
+  }
+  const ConvertOptions steps{.method = "svd", .budget = 0.7, .steps = 10};
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "o", steps), kUsage, "no iterative");
+  EXPECT_FALSE(fs::exists(scratch / "o"));
+}
+
+TEST(Convert, MaterialisedGroupsByOverlapAreThoseOfTheLatentModel) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  ConvertOptions options{.group_by = GroupBy::kOverlap, .dtype = DType::kF32, .overwrite = true};
+  options.latent.group_size = 2;
+  options.latent.latent_dim = 8;
+  convert_model(original, scratch / "mole", options);
+  options.materialise = true;
+  convert_model(original, scratch / "dense", options);
+  EXPECT_EQ(open_model(scratch / "dense").config.family, Family::kQwen3Moe);
+  EXPECT_LT(largest_difference(logits_of(scratch / "mole"), logits_of(scratch / "dense")), 1e-5);
+}
+
+TEST(Convert, FinishedLayersAreFoundAgain) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  ConvertOptions options{.budget = 0.7, .scratch = scratch / "kept", .dtype = DType::kF32};
+  const ConversionReport first = convert_model(original, scratch / "first", options);
+  const fs::path kept = scratch / "kept" / "layer-1" / "fit.safetensors";
+  const auto written = fs::last_write_time(kept);
+  const ConversionReport second = convert_model(original, scratch / "second", options);
+  EXPECT_EQ(fs::last_write_time(kept), written);
+  EXPECT_EQ(second.estimated_seconds, 0);
+  EXPECT_EQ(second.relative_error, first.relative_error);
+  EXPECT_EQ(read_text(scratch / "first" / "model.safetensors"),
+            read_text(scratch / "second" / "model.safetensors"));
+  options.budget = 0.8;
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "third", options), kUsage,
+                     "of other options");
 }
 
 TEST(Convert, SecondConversionIsRefused) {
   const testing::Scratch scratch;
   const ModelFiles original = open_model(save_random(scratch / "moe"));
   ConvertOptions options{.budget = 0.75};
-  convert_to_latent(original, scratch / "mole", options);
-  EXPECT_TALPA_ERROR(convert_to_latent(open_model(scratch / "mole"), scratch / "o", options),
+  convert_model(original, scratch / "mole", options);
+  EXPECT_TALPA_ERROR(convert_model(open_model(scratch / "mole"), scratch / "o", options),
                      kUnsupported, "latent experts already");
-  EXPECT_TALPA_ERROR(convert_to_latent(original, scratch / "mole", options), kUsage, "exists");
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "mole", options), kUsage, "exists");
 }
 
 }  // namespace

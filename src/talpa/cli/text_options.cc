@@ -8,10 +8,10 @@ namespace {
 constexpr const char* kTextGroup = "Text";
 }
 
-void add_text_options(CLI::App& app, TextOptions& options, const char* file_option) {
+void add_text_options(CLI::App& app, TextOptions& options, const char* file_option, bool required) {
   app.add_option(file_option, options.file, "Plain text, JSONL with text and domain, or ids")
       ->type_name("FILE")
-      ->required()
+      ->required(required)
       ->group(kTextGroup);
   app.add_flag("--ids", options.ids, "FILE holds raw little-endian ids, .u16 or .u32")
       ->group(kTextGroup);

@@ -18,7 +18,8 @@ struct TextOptions {
   int batch = 8;
 };
 
-void add_text_options(CLI::App& app, TextOptions& options, const char* file_option);
+void add_text_options(CLI::App& app, TextOptions& options, const char* file_option,
+                      bool required = true);
 
 /// Reads, tokenizes and cuts the text for a model.
 ScoringText scoring_text(const TextOptions& options, const LoadedModel& loaded);

@@ -1,16 +1,19 @@
-// N experts, G groups, M expert width, D model width, R latent width.
+// N experts, M expert width, D model width.
 #include "talpa/convert/convert.h"
 
 #include <torch/torch.h>
 
-#include <chrono>
 #include <cmath>
 
 #include "talpa/base/file.h"
+#include "talpa/base/log.h"
 #include "talpa/base/progress.h"
-#include "talpa/convert/method.h"
-#include "talpa/convert/read_tensor.h"
+#include "talpa/base/stopwatch.h"
+#include "talpa/convert/calibration.h"
+#include "talpa/convert/fit_store.h"
+#include "talpa/convert/rounded_layer.h"
 #include "talpa/model/accounting.h"
+#include "talpa/nn/moe/latent_experts.h"
 
 namespace talpa::convert {
 
@@ -18,209 +21,297 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 void copy_to(const at::Tensor& values, const WeightSpec& spec, float* target) {
   if (values.sizes().vec() != spec.shape)
     fail(ErrorCode::kInternal, "{} has shape {}, expected {}", spec.name,
          to_string(values.sizes().vec()), to_string(spec.shape));
-  const at::Tensor flat = values.contiguous();
-  std::copy_n(flat.const_data_ptr<float>(), flat.numel(), target);
+  at::from_blob(target, spec.shape, at::kFloat).copy_(values);
 }
 
-/// "layers.3.moe.gate_in" -> 3, "gate_in"; layer -1 for what is not an MoE tensor.
-std::pair<int, std::string> moe_tensor(const std::string& name) {
-  int layer = -1;
-  char rest[64] = {};
-  if (std::sscanf(name.c_str(), "layers.%d.moe.%63s", &layer, rest) != 2) return {-1, {}};
-  return {layer, rest};
+/// The bytes as the model stores them, where they are of this type.
+bool copy_stored(const Weight& weight, DType dtype, std::span<std::byte> target) {
+  if (weight.dtype() != dtype) return false;
+  weight.read_rows(0, num_elements(weight.shape) / weight.shape.back(), target.data());
+  return true;
 }
+
+double ratio(double error, double norm) { return norm > 0 ? std::sqrt(error / norm) : 0; }
 
 /// Converts one layer at a time, as the writer asks for its tensors.
 class LayerConverter {
+  /// Calls work(experts, context) for a layer.
+  template <class Work>
+  auto with_experts(int layer, Work work) const {
+    std::optional<LayerStatistics> statistics;
+    if (calibration_) statistics = calibration_->layer(layer);
+    const LayerExperts experts(model_, layer, statistics ? &*statistics : nullptr);
+    FitContext context{.options = options_, .scratch = store_.folder(layer)};
+    context.progress = [this, layer](double done, const std::string& note) {
+      if (progress_) show(layer, done, note);
+    };
+    return work(experts, context);
+  }
+
  public:
-  LayerConverter(const ModelFiles& model, const LatentConfig& latent, const ConvertOptions& options,
-                 ConversionReport& report)
+  LayerConverter(const ModelFiles& model, const DecoderConfig& target,
+                 const ConvertOptions& options, ConversionReport& report)
       : model_(model),
-        latent_(latent),
-        materialise_(options.materialise),
+        target_(target),
+        options_(options),
         method_(method_named(options.method)),
         report_(report),
-        progress_(fmt::format("converting ({})", options.method), model.config.num_layers) {
-    fit_.latent_dim = latent.latent_dim;
-    fit_.group_size = latent.group_size > 0 ? latent.group_size : model.config.moe.num_experts;
-    fit_.reduce_rank = options.reduce_rank;
+        store_(options.scratch, model, options) {
+    if (!options.calibration.empty()) {
+      calibration_.emplace(Calibration::open(options.calibration));
+      calibration_->check_made_for(model);
+    } else if (method_.needs_statistics()) {
+      fail(ErrorCode::kUsage,
+           "method {} needs what the experts see: make it with talpa calibrate and pass it with "
+           "--calibration",
+           method_.name());
+    }
+  }
+
+  /// Seconds that the layers which are not in the store will take.
+  double estimate() const {
+    int first = -1, left = 0;
+    for (int layer = 0; layer < target_.num_layers; ++layer) {
+      if (!model_.config.is_moe_layer(layer) || store_.has(layer)) continue;
+      if (first < 0) first = layer;
+      ++left;
+    }
+    if (left == 0) return 0;
+    return left * with_experts(first, [&](const LayerExperts& experts, const FitContext& context) {
+             return method_.estimate_seconds(experts, target_, context);
+           });
+  }
+
+  void start() { progress_.emplace(fmt::format("converting ({})", method_.name()), 1000); }
+
+  /// The bytes of a tensor that was rounded, or false.
+  bool encoded(const WeightSpec& spec, DType dtype, std::span<std::byte> target) {
+    const auto [layer, part] = routed_part(spec.name);
+    if (layer < 0) return copy_stored(model_.at(spec.name), dtype, target);
+    if (layer != layer_) fit_layer(layer);
+    const auto found = encoded_.find(part);
+    if (found == encoded_.end()) return false;
+    if (found->second.size() != target.size())
+      fail(ErrorCode::kInternal, "{} takes {} bytes, expected {}", spec.name, found->second.size(),
+           target.size());
+    std::copy(found->second.begin(), found->second.end(), target.begin());
+    return true;
   }
 
   void provide(const WeightSpec& spec, float* target) {
-    const auto [layer, part] = moe_tensor(spec.name);
-    if (layer < 0 || part == "router" || !converts(part)) {
+    const auto [layer, part] = routed_part(spec.name);
+    if (layer >= 0 && layer != layer_) fit_layer(layer);
+    const auto found = layer >= 0 ? fit_.tensors.find(part) : fit_.tensors.end();
+    if (found != fit_.tensors.end())
+      copy_to(found->second, spec, target);
+    else
       model_.at(spec.name).read(target);
-      return;
-    }
-    if (layer != layer_) fit_layer(layer);
-    copy_to(tensors_.at(part), spec, target);
   }
-
-  double squared_error() const { return squared_error_; }
-  double squared_norm() const { return squared_norm_; }
 
  private:
-  bool converts(const std::string& part) const {
-    if (part.starts_with("gate")) return latent_.factor_gate;
-    if (part.starts_with("up")) return latent_.factor_up;
-    return latent_.factor_down;
-  }
-
-  Projection load(int layer, const std::string& name) const {
-    at::Tensor experts = read_tensor(model_.at(fmt::format("layers.{}.moe.{}", layer, name)));
-    if (name == "down") experts = experts.transpose(1, 2).contiguous();
-    return {name, std::move(experts)};
+  void show(int layer, double done, const std::string& note) const {
+    progress_->update(
+        static_cast<std::int64_t>((layer + done) * 1000 / target_.num_layers),
+        note.empty() ? fmt::format("layer {}", layer) : fmt::format("layer {}, {}", layer, note));
   }
 
   void fit_layer(int layer) {
-    tensors_.clear();
+    fit_ = {};
     layer_ = layer;
-    if (latent_.share_gate_up_latent) {
-      fit_projections(layer, {"gate", "up"});
+    if (auto done = store_.load(layer)) {
+      fit_ = std::move(*done);
     } else {
-      if (latent_.factor_gate) fit_projections(layer, {"gate"});
-      if (latent_.factor_up) fit_projections(layer, {"up"});
+      fit_ = with_experts(layer, [&](const LayerExperts& experts, const FitContext& context) {
+        return method_.fit(experts, target_, context);
+      });
+      store_.save(layer, fit_);
     }
-    if (latent_.factor_down) fit_projections(layer, {"down"});
-    progress_.update(layer + 1,
-                     fmt::format("error {:.3f}", std::sqrt(squared_error_ / squared_norm_)));
+    report_.expert_params_after +=
+        fit_.expert_params > 0 ? fit_.expert_params : account_of(one_layer()).expert_params;
+    if (options_.materialise) materialise_fit(layer);
+    if (options_.gguf) round_fit(layer);
+    for (const ProjectionFit& fit : fit_.projections) report_.projections.push_back({layer, fit});
   }
 
-  void fit_projections(int layer, const std::vector<std::string>& names) {
-    const auto start = Clock::now();
-    std::vector<Projection> projections;
-    for (const auto& name : names) projections.push_back(load(layer, name));
-    std::vector<Factors> factors = method_.fit(projections, fit_);
-    const double seconds = seconds_since(start) / static_cast<double>(names.size());
-    for (std::size_t p = 0; p < names.size(); ++p) {
-      Factors& f = factors[p];
-      report_.projections.push_back(
-          {layer, names[p], std::sqrt(f.squared_error / f.squared_norm), seconds});
-      squared_error_ += f.squared_error;
-      squared_norm_ += f.squared_norm;
-      const bool is_down = names[p] == "down";
-      if (materialise_) {
-        const at::Tensor dense_EMD =
-            f.left_EMR.matmul(f.right_GRD.repeat_interleave(fit_.group_size, 0));
-        tensors_[names[p]] = is_down ? dense_EMD.transpose(1, 2) : dense_EMD;
-      } else if (is_down) {
-        tensors_["down"] = f.left_EMR.transpose(1, 2);
-        tensors_["down_out"] = f.right_GRD.transpose(1, 2);
-      } else {
-        tensors_[names[p]] = f.left_EMR;
-        tensors_[names.size() > 1 ? "gate_up_in" : names[p] + "_in"] = f.right_GRD;
-      }
-    }
+  /// Rounds a fit to the file's types; what a file repeats or multiplies out counts once.
+  void round_fit(int layer) {
+    const LatentConfig dense;
+    const auto seconds = fit_.projections;
+    encoded_ = with_experts(layer, [&](const LayerExperts& experts, const FitContext&) {
+      return round_layer(experts, options_.materialise ? dense : target_.moe.latent,
+                         options_.gguf->of_layer(layer), fit_);
+    });
+    for (std::size_t i = 0; i < seconds.size() && i < fit_.projections.size(); ++i)
+      fit_.projections[i].seconds += seconds[i].seconds;
+    std::int64_t bytes = 0;
+    for (const auto& [name, encoded] : encoded_) bytes += std::ssize(encoded);
+    if (fit_.expert_params > 0)
+      bytes = static_cast<std::int64_t>(bytes_of(options_.gguf->of_layer(layer).gate,
+                                                 static_cast<std::uint64_t>(fit_.expert_params)));
+    report_.expert_bytes += bytes;
+  }
+
+  /// The target with one layer, which is an MoE layer.
+  DecoderConfig one_layer() const {
+    DecoderConfig config = target_;
+    config.num_layers = 1;
+    config.moe.dense_layers.clear();
+    return config;
+  }
+
+  /// Replaces the factors of a fit by the dense experts that they stand for.
+  void materialise_fit(int layer) {
+    if (!target_.moe.latent.enabled()) return;
+    const LatentConfig& latent = target_.moe.latent;
+    nn::Parameters parameters = std::move(fit_.tensors);
+    for (auto& [name, tensor] : parameters) tensor = tensor.to(torch::kFloat).contiguous();
+    fit_.tensors.clear();
+    if (parameters.contains("router")) fit_.tensors["router"] = parameters["router"];
+    for (const Side side : kSides)
+      if (!parameters.contains(enum_name(side)))
+        parameters[enum_name(side)] =
+            LayerExperts(model_, layer).read(side).transpose(1, side == Side::kDown ? 2 : 1);
+    const nn::MaterializedExperts dense = nn::materialize(nn::Scope(parameters), latent);
+    fit_.tensors["gate"] = dense.gate_NMD;
+    fit_.tensors["up"] = dense.up_NMD;
+    fit_.tensors["down"] = dense.down_NDM;
   }
 
   const ModelFiles& model_;
-  const LatentConfig latent_;
-  const bool materialise_;
+  const DecoderConfig& target_;
+  const ConvertOptions& options_;
   const Method& method_;
   ConversionReport& report_;
-  Progress progress_;
-  FitOptions fit_;
+  FitStore store_;
+  std::optional<Calibration> calibration_;
+  mutable std::optional<Progress> progress_;
   int layer_ = -1;
-  std::map<std::string, at::Tensor> tensors_;
-  double squared_error_ = 0, squared_norm_ = 0;
+  LayerFit fit_;
+  EncodedTensors encoded_;
 };
 
 void check_convertible(const DecoderConfig& config, const fs::path& path) {
   if (!config.has_moe())
     fail(ErrorCode::kUnsupported,
-         "{} has no experts: only a mixture-of-experts model can get latent experts",
-         path.string());
+         "{} has no experts: only a mixture-of-experts model can be converted", path.string());
   if (config.moe.latent.enabled())
     fail(ErrorCode::kUnsupported, "{} has latent experts already", path.string());
 }
 
-DecoderConfig with_latent(DecoderConfig config, const LatentConfig& latent) {
-  config.origin = config.family;
-  config.family = Family::kTalpa;
-  config.moe.latent = latent;
-  config.validate("");
-  return config;
+void check_options(const Method& method, const ConvertOptions& options) {
+  if (!method.is_iterative() &&
+      (options.steps > 0 || options.learning_rate > 0 || options.weighted))
+    fail(ErrorCode::kUsage,
+         "method {} is no iterative one: it takes no steps, learning rate or "
+         "weighting",
+         method.name());
+  if (options.weighted && options.calibration.empty())
+    fail(ErrorCode::kUsage, "a weighted fit needs a calibration");
+}
+
+void sum_up(ConversionReport& report, const DecoderConfig& original,
+            const ConvertOptions& options) {
+  double error = 0, norm = 0, weighted_error = 0, weighted_norm = 0;
+  for (const auto& [layer, fit] : report.projections) {
+    error += fit.squared_error;
+    norm += fit.squared_norm;
+    weighted_error += fit.weighted_error.value_or(0);
+    weighted_norm += fit.weighted_norm.value_or(0);
+  }
+  report.relative_error = ratio(error, norm);
+  if (weighted_norm > 0) report.weighted_error = ratio(weighted_error, weighted_norm);
+  report.expert_params_before = account_of(original).expert_params;
+  report.expert_share = static_cast<double>(report.expert_params_after) /
+                        static_cast<double>(report.expert_params_before);
+  if (!options.gguf)
+    report.expert_bytes = static_cast<std::int64_t>(
+        bytes_of(options.dtype, static_cast<std::uint64_t>(report.expert_params_after)));
+}
+
+void write_model(const ModelFiles& model, const fs::path& output, const DecoderConfig& config,
+                 const ConvertOptions& options, LayerConverter& converter) {
+  const WeightProvider provider = [&](const WeightSpec& spec, float* values) {
+    converter.provide(spec, values);
+  };
+  const fs::path tokenizer = model.format == "hf" ? model.path : fs::path();
+  if (!options.gguf) {
+    save_hf_directory(output, config, provider,
+                      {.dtype = options.dtype,
+                       .overwrite = options.overwrite,
+                       .tokenizer_from = tokenizer,
+                       .metadata = {}});
+    return;
+  }
+  GgufSaveOptions save;
+  save.dtype = options.gguf->dtype;
+  save.type_of = [&](const WeightSpec& spec) -> std::optional<DType> {
+    const auto [layer, part] = routed_part(spec.name);
+    if (layer < 0 || part == "router") return std::nullopt;
+    return type_of_part(options.gguf->of_layer(layer), part);
+  };
+  save.overwrite = options.overwrite;
+  save.tokenizer_from = tokenizer;
+  save.encoded = [&](const WeightSpec& spec, DType dtype, std::span<std::byte> target) {
+    return converter.encoded(spec, dtype, target);
+  };
+  save_gguf(output, config, provider, save);
 }
 
 }  // namespace
 
-LatentConfig chosen_latent(const DecoderConfig& config, const ConvertOptions& options) {
-  LatentConfig latent = options.latent;
-  if (latent.mixed || latent.basis_activation != BasisActivation::kNone)
-    fail(ErrorCode::kUnsupported, "method {} finds linear latents, not mixed bases",
-         options.method);
-  if (latent.latent_dim > 0 && options.budget > 0)
-    fail(ErrorCode::kUsage, "give a latent width or a budget, not both");
-  if (latent.latent_dim == 0) {
-    if (!(options.budget > 0 && options.budget < 1))
-      fail(ErrorCode::kUsage, "give a latent width, or a budget between 0 and 1 (got {})",
-           options.budget);
-    const auto width = latent_dim_for_budget(config, latent, options.budget);
-    if (!width)
-      fail(ErrorCode::kConfig,
-           "no latent width keeps the experts within {:.0f} % of their size with these factors; "
-           "factor down as well, use larger groups or a larger budget",
-           options.budget * 100);
-    latent.latent_dim = *width;
-  }
-  const LatentOutlook outlook = latent_outlook(config, latent);
-  if (!outlook.refusal.empty()) fail(ErrorCode::kConfig, "{}", outlook.refusal);
-  return latent;
-}
-
-ConversionReport convert_to_latent(const ModelFiles& model, const fs::path& output,
-                                   const ConvertOptions& options) {
+ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
+                               const ConvertOptions& options) {
   check_convertible(model.config, model.path);
-  const auto start = Clock::now();
+  const Stopwatch watch;
+  const Method& method = method_named(options.method);
+  check_options(method, options);
+  const DecoderConfig target = method.plan(model.config, options);
   ConversionReport report;
   report.method = options.method;
-  report.latent = chosen_latent(model.config, options);
+  report.latent = target.moe.latent;
+  report.num_experts = target.moe.num_experts;
 
-  const DecoderConfig latent_config = with_latent(model.config, report.latent);
-  SaveOptions save;
-  save.dtype = options.dtype;
-  save.overwrite = options.overwrite;
-  if (model.format == "hf") save.tokenizer_from = model.path;
-  LayerConverter converter(model, report.latent, options, report);
-  save_hf_directory(
-      output, options.materialise ? model.config : latent_config,
-      [&](const WeightSpec& spec, float* target) { converter.provide(spec, target); }, save);
+  LayerConverter converter(model, target, options, report);
+  report.estimated_seconds = converter.estimate();
+  log::info("{}: about {}", options.method, format_duration(report.estimated_seconds));
+  converter.start();
+  const bool dense = options.materialise && target.moe.latent.enabled();
+  write_model(model, output, dense ? materialised_config(target) : target, options, converter);
 
-  report.relative_error = std::sqrt(converter.squared_error() / converter.squared_norm());
-  report.expert_params_before = account_of(model.config).expert_params;
-  report.expert_params_after = account_of(latent_config).expert_params;
-  report.expert_share = static_cast<double>(report.expert_params_after) /
-                        static_cast<double>(report.expert_params_before);
-  report.seconds = seconds_since(start);
-  write_text(output / "conversion.json", report.to_json().dump(2) + "\n");
+  sum_up(report, model.config, options);
+  report.seconds = watch.elapsed().wall;
+  write_text(options.gguf ? fs::path(output.string() + ".json") : output / "conversion.json",
+             report.to_json().dump(2) + "\n");
   return report;
 }
 
 Json ConversionReport::to_json() const {
   Json rows = Json::array();
-  for (const auto& row : projections)
-    rows.push_back({{"layer", row.layer},
-                    {"projection", row.projection},
-                    {"relative_error", row.relative_error},
-                    {"seconds", row.seconds}});
-  return {{"method", method},
-          {"latent", config_to_json(latent)},
-          {"relative_error", relative_error},
-          {"expert_share", expert_share},
-          {"expert_params_before", expert_params_before},
-          {"expert_params_after", expert_params_after},
-          {"seconds", seconds},
-          {"projections", std::move(rows)}};
+  for (const auto& [layer, fit] : projections) {
+    rows.push_back({{"layer", layer},
+                    {"projection", enum_name(fit.side)},
+                    {"relative_error", ratio(fit.squared_error, fit.squared_norm)},
+                    {"seconds", fit.seconds}});
+    if (fit.weighted_error)
+      rows.back()["weighted_error"] = ratio(*fit.weighted_error, *fit.weighted_norm);
+  }
+  Json json = {{"method", method},
+               {"latent", config_to_json(latent)},
+               {"num_experts", num_experts},
+               {"relative_error", relative_error},
+               {"expert_share", expert_share},
+               {"expert_params_before", expert_params_before},
+               {"expert_params_after", expert_params_after},
+               {"expert_bytes", expert_bytes},
+               {"seconds", seconds},
+               {"estimated_seconds", estimated_seconds},
+               {"projections", std::move(rows)}};
+  if (weighted_error) json["weighted_error"] = *weighted_error;
+  return json;
 }
 
 }  // namespace talpa::convert

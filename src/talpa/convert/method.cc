@@ -2,13 +2,31 @@
 
 #include <fmt/ranges.h>
 
-#include "talpa/convert/svd.h"
+#include "talpa/convert/delta.h"
+#include "talpa/convert/linear.h"
+#include "talpa/convert/merge.h"
+#include "talpa/convert/mobe.h"
+#include "talpa/convert/prune.h"
+#include "talpa/convert/slbf.h"
+#include "talpa/convert/unchanged.h"
 
 namespace talpa::convert {
 
 const std::vector<const Method*>& methods() {
   static const SvdMethod svd;
-  static const std::vector<const Method*> all = {&svd};
+  static const WhitenedSvdMethod svd_whitened;
+  static const Tucker2Method tucker2;
+  static const PruneMethod prune;
+  static const MergeMethod merge;
+  static const DeltaMethod delta;
+  static const UnchangedMethod unchanged;
+  static const MobeMethod mobe;
+  static const MobePlusMethod mobe_plus;
+  static const SlbfMethod slbf;
+  static const SlbfPlusMethod slbf_plus;
+  static const std::vector<const Method*> all = {&svd,       &svd_whitened, &tucker2,   &mobe,
+                                                 &mobe_plus, &slbf,         &slbf_plus, &prune,
+                                                 &merge,     &delta,        &unchanged};
   return all;
 }
 

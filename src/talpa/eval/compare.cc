@@ -1,9 +1,11 @@
 #include "talpa/eval/compare.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
 #include "talpa/base/error.h"
+#include "talpa/base/file.h"
 
 namespace talpa {
 
@@ -53,7 +55,45 @@ void check_same_tokenizer(const LoadedModel& base, const LoadedModel& other) {
            id, base.tokenizer->token(id), base_path, other.tokenizer->token(id), path);
 }
 
+/// Routed experts as they have to be stored.
+std::uint64_t stored_expert_bytes(const CompareRow& row, const LoadedModel& loaded) {
+  if (row.expert_bytes == 0) return 0;
+  if (row.spec.dtype) return row.expert_bytes;
+  if (row.conversion && row.conversion->expert_bytes > 0) return row.conversion->expert_bytes;
+  std::uint64_t bytes = 0;
+  for (const auto& [name, weight] : loaded.files.weights)
+    if (name.find(".moe.") != std::string::npos && !name.ends_with(".router"))
+      bytes += weight.bytes();
+  return bytes;
+}
+
 }  // namespace
+
+std::optional<ConversionNote> conversion_note(const fs::path& model) {
+  const fs::path file =
+      fs::is_directory(model) ? model / "conversion.json" : fs::path(model.string() + ".json");
+  if (!fs::exists(file)) return std::nullopt;
+  const Json json = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("method") || !json["method"].is_string())
+    return std::nullopt;
+  return ConversionNote{.method = json["method"].get<std::string>(),
+                        .seconds = json.value("seconds", 0.0),
+                        .expert_bytes = json.value("expert_bytes", std::uint64_t{0})};
+}
+
+void rank_at_equal_bytes(std::vector<CompareRow>& rows) {
+  const bool experts = std::all_of(
+      rows.begin(), rows.end(), [](const CompareRow& row) { return row.stored_expert_bytes > 0; });
+  auto bytes = [experts](const CompareRow& row) {
+    return static_cast<double>(experts ? row.stored_expert_bytes : row.held_bytes);
+  };
+  for (CompareRow& row : rows)
+    row.rank =
+        1 + static_cast<int>(std::count_if(rows.begin(), rows.end(), [&](const CompareRow& other) {
+          return bytes(other) <= 1.01 * bytes(row) &&
+                 other.scores.divergence.kl_mean < row.scores.divergence.kl_mean;
+        }));
+}
 
 CompareSpec parse_compare_spec(const std::string& text) {
   const std::size_t at = text.rfind('@');
@@ -90,7 +130,8 @@ Comparison compare_models(const std::vector<CompareSpec>& specs,
     }
     speeds = measure_speed(models, tokens, options.speed);
   }
-  Comparison comparison{.windows = text.windows.size(), .threads = models[0]->threads().size()};
+  Comparison comparison{
+      .rows = {}, .windows = text.windows.size(), .threads = models[0]->threads().size()};
   const std::vector<std::string> names = names_of(specs);
   for (std::size_t i = 0; i < specs.size(); ++i)
     comparison.rows.push_back({.name = names[i],
@@ -102,7 +143,11 @@ Comparison compare_models(const std::vector<CompareSpec>& specs,
                                .expert_bytes = models[i]->expert_bytes(),
                                .active_bytes = models[i]->active_bytes(),
                                .scores = scores[i],
-                               .speed = speeds.empty() ? std::nullopt : std::optional(speeds[i])});
+                               .speed = speeds.empty() ? std::nullopt : std::optional(speeds[i]),
+                               .conversion = conversion_note(specs[i].path)});
+  for (std::size_t i = 0; i < specs.size(); ++i)
+    comparison.rows[i].stored_expert_bytes = stored_expert_bytes(comparison.rows[i], loaded[i]);
+  rank_at_equal_bytes(comparison.rows);
   return comparison;
 }
 

@@ -19,6 +19,15 @@ struct CompareSpec {
 /// that does not exist.
 CompareSpec parse_compare_spec(const std::string& text);
 
+/// What the conversion that made a model said of itself.
+struct ConversionNote {
+  std::string method;
+  double seconds = 0;
+  std::uint64_t expert_bytes = 0;
+};
+/// Of DIR/conversion.json or FILE.json; nullopt if there is none.
+std::optional<ConversionNote> conversion_note(const std::filesystem::path& model);
+
 /// One model of a comparison.
 struct CompareRow {
   std::string name;
@@ -28,10 +37,20 @@ struct CompareRow {
   std::uint64_t file_bytes = 0;    ///< all tensors as stored
   std::uint64_t held_bytes = 0;    ///< all weights as held
   std::uint64_t expert_bytes = 0;  ///< routed experts as held
+  /// Routed experts as they have to be stored: in the file, or held where a type was asked for;
+  /// of a conversion that its file repeats or multiplies out, as the method has it.
+  std::uint64_t stored_expert_bytes = 0;
   std::uint64_t active_bytes = 0;  ///< weights that decoding one token reads on average, as held
   ModelScores scores;
   std::optional<Speed> speed;
+  std::optional<ConversionNote> conversion;
+  /// 1 + the models that take no more than 1 % more bytes of experts (of all weights where a model
+  /// has none) and diverge less from the first: 1 = on the Pareto front.
+  int rank = 1;
 };
+
+/// Fills in the ranks.
+void rank_at_equal_bytes(std::vector<CompareRow>& rows);
 
 struct Comparison {
   std::vector<CompareRow> rows;  ///< the first is what the others are compared to

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "talpa/base/progress.h"
 #include "talpa/report/html.h"
 #include "talpa/report/plot.h"
 
@@ -45,9 +46,19 @@ Json to_json(const CompareRow& row) {
                {"file_bytes", row.file_bytes},
                {"held_bytes", row.held_bytes},
                {"expert_bytes", row.expert_bytes},
+               {"stored_expert_bytes", row.stored_expert_bytes},
+               {"rank_at_equal_bytes", row.rank},
                {"active_bytes_per_token", row.active_bytes}};
   const auto bits = loss.bits_per_byte();
   json["bits_per_byte"] = bits ? Json(*bits) : Json();
+  json["domains"] = Json::object();
+  for (const TextLoss& domain : row.scores.domains)
+    json["domains"][domain.domain] = {
+        {"perplexity", number_or_null(domain.perplexity())},
+        {"perplexity_error", number_or_null(domain.perplexity_error())},
+        {"tokens", domain.tokens}};
+  if (row.conversion)
+    json["conversion"] = {{"method", row.conversion->method}, {"seconds", row.conversion->seconds}};
   if (row.speed)
     json["speed"] = {{"prefill_tokens_per_core_second", row.speed->prefill_per_core_second},
                      {"decode_tokens_per_core_second", row.speed->decode_per_core_second},
@@ -56,15 +67,36 @@ Json to_json(const CompareRow& row) {
   return json;
 }
 
+std::string bytes_or_dash(std::uint64_t bytes) {
+  return bytes > 0 ? format_bytes(static_cast<double>(bytes)) : "-";
+}
+
 using BytesOf = std::uint64_t CompareRow::*;
 
+/// The models that nothing as small beats, by size.
+PlotSeries front_of(const Comparison& comparison, BytesOf bytes) {
+  PlotSeries front{
+      .name = "nothing as small is better", .points = {}, .connected = true, .markers = false};
+  std::vector<const CompareRow*> rows;
+  for (const CompareRow& row : comparison.rows) rows.push_back(&row);
+  std::sort(rows.begin(), rows.end(), [&](const CompareRow* a, const CompareRow* b) {
+    return std::pair(a->*bytes, a->scores.divergence.ln_ratio) <
+           std::pair(b->*bytes, b->scores.divergence.ln_ratio);
+  });
+  for (const CompareRow* row : rows) {
+    const double y = row->scores.divergence.ln_ratio;
+    if (std::isfinite(y) && (front.points.empty() || y < front.points.back().y))
+      front.points.push_back({.x = static_cast<double>(row->*bytes), .y = y});
+  }
+  return front;
+}
+
 /// Loss increase over the first model against bytes: the first model in its types, other models
-/// with latent experts, and the rest.
+/// with latent experts, the rest, and the Pareto front.
 std::string quality_plot(const Comparison& comparison, BytesOf bytes, const std::string& title,
                          const std::string& x_label) {
-  std::vector<PlotSeries> series = {{.name = "first model, by type", .connected = true},
-                                    {.name = "latent experts"},
-                                    {.name = "other models"}};
+  std::vector<PlotSeries> series = {
+      {.name = "first model, by type"}, {.name = "latent experts"}, {.name = "other models"}};
   for (const CompareRow& row : comparison.rows) {
     const std::size_t which = row.spec.path == comparison.rows[0].spec.path ? 0
                               : row.architecture == "latent experts"        ? 1
@@ -77,6 +109,7 @@ std::string quality_plot(const Comparison& comparison, BytesOf bytes, const std:
   std::sort(series[0].points.begin(), series[0].points.end(),
             [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; });
   std::erase_if(series, [](const PlotSeries& s) { return s.points.empty(); });
+  series.push_back(front_of(comparison, bytes));
   return plot_svg(series, {.title = title,
                            .x_label = x_label,
                            .y_label = "loss increase (nats a token)",
@@ -87,7 +120,8 @@ std::string quality_plot(const Comparison& comparison, BytesOf bytes, const std:
 }  // namespace
 
 Table quality_table(const Comparison& comparison) {
-  Table table({"model", "perplexity", "ln ratio", "KL mean", "KL 99 %", "same top-1", "RMS Δp"});
+  Table table(
+      {"model", "perplexity", "ln ratio", "KL mean", "KL 99 %", "same top-1", "RMS Δp", "rank"});
   for (const CompareRow& row : comparison.rows) {
     const Divergence& d = row.scores.divergence;
     const TextLoss& loss = row.scores.loss;
@@ -97,25 +131,40 @@ Table quality_table(const Comparison& comparison) {
                    base ? "-" : fmt::format("{:.5f}", d.kl_mean),
                    base ? "-" : fmt::format("{:.4f}", d.kl_p99),
                    base ? "-" : fmt::format("{:.2f} %", 100 * d.same_top1),
-                   base ? "-" : fmt::format("{:.2f} %", 100 * d.delta_p_rms)});
+                   base ? "-" : fmt::format("{:.2f} %", 100 * d.delta_p_rms),
+                   std::to_string(row.rank)});
+  }
+  return table;
+}
+
+Table domain_table(const Comparison& comparison) {
+  std::vector<std::string> header = {"model"};
+  for (const TextLoss& domain : comparison.rows[0].scores.domains) header.push_back(domain.domain);
+  Table table(header);
+  for (const CompareRow& row : comparison.rows) {
+    std::vector<std::string> cells = {row.name};
+    for (const TextLoss& domain : row.scores.domains)
+      cells.push_back(with_error(domain.perplexity(), domain.perplexity_error(), 2));
+    table.add_row(std::move(cells));
   }
   return table;
 }
 
 Table cost_table(const Comparison& comparison) {
-  Table table({"model", "params", "active", "file", "held", "experts", "read/token", "MACs/token",
-               "prefill", "decode"});
+  Table table({"model", "params", "active", "file", "held", "experts", "stored", "read/token",
+               "MACs/token", "prefill", "decode", "made in"});
   for (const CompareRow& row : comparison.rows) {
     const auto& speed = row.speed;
     table.add_row({row.name, format_count(static_cast<double>(row.account.total_params)),
                    format_count(static_cast<double>(row.account.active_params)),
                    format_bytes(static_cast<double>(row.file_bytes)),
                    format_bytes(static_cast<double>(row.held_bytes)),
-                   row.expert_bytes > 0 ? format_bytes(static_cast<double>(row.expert_bytes)) : "-",
+                   bytes_or_dash(row.expert_bytes), bytes_or_dash(row.stored_expert_bytes),
                    format_bytes(static_cast<double>(row.active_bytes)),
                    format_count(row.account.macs_per_token),
                    speed ? format_count(speed->prefill_per_core_second) : "-",
-                   speed ? format_count(speed->decode_per_core_second) : "-"});
+                   speed ? format_count(speed->decode_per_core_second) : "-",
+                   row.conversion ? format_duration(row.conversion->seconds) : "-"});
   }
   return table;
 }
@@ -135,26 +184,35 @@ std::string compare_html(const Comparison& comparison, const ComparePage& page) 
       "smaller.",
       comparison.rows[0].name, comparison.rows[0].scores.loss.tokens));
   constexpr const char* kCaption =
-      "Vertical lines are one paired standard error. Bytes are those of the weights as held in "
-      "memory.";
+      "Vertical lines are one paired standard error; the line joins the models that nothing as "
+      "small beats.";
   if (experts)
-    html.add_figure(
-        quality_plot(comparison, &CompareRow::expert_bytes,
-                     "Quality against the bytes of the routed experts", "routed-expert weights"),
-        kCaption);
-  html.add_figure(quality_plot(comparison, &CompareRow::held_bytes,
-                               "Quality against the bytes of the whole model", "all weights"),
-                  kCaption);
+    html.add_figure(quality_plot(comparison, &CompareRow::stored_expert_bytes,
+                                 "Quality against the bytes of the routed experts",
+                                 "routed-expert weights as stored"),
+                    kCaption);
+  html.add_figure(
+      quality_plot(comparison, &CompareRow::held_bytes,
+                   "Quality against the bytes of the whole model", "all weights as held in memory"),
+      kCaption);
   html.add_heading("Quality");
   html.add_markup(quality_table(comparison).html());
   html.add_text(
       "ln ratio: mean loss minus that of the first model, with its paired standard error. KL: "
       "divergence of the first model's predictions from the model's, nats a token. Δp: change of "
-      "the correct token's probability.");
+      "the correct token's probability. rank: 1 + the models of at most the same bytes that "
+      "diverge "
+      "less.");
+  if (!comparison.rows[0].scores.domains.empty()) {
+    html.add_heading("Perplexity by domain");
+    html.add_markup(domain_table(comparison).html());
+  }
   html.add_heading("Size and speed");
   html.add_markup(cost_table(comparison).html());
   html.add_text(
-      "held: weights as held in memory; experts: routed experts of these; read/token: weights that "
+      "held: weights as held in memory; experts: routed experts of these; stored: routed experts "
+      "as "
+      "they have to be stored; made in: time of the conversion; read/token: weights that "
       "decoding one token reads on average. prefill and decode: tokens a core-second, medians of "
       "runs taken in turn.");
   html.add_heading("How this was made");

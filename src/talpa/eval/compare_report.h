@@ -11,6 +11,8 @@ namespace talpa {
 
 /// Quality beside the first model.
 Table quality_table(const Comparison& comparison);
+/// Perplexity by domain; of documents that have one.
+Table domain_table(const Comparison& comparison);
 /// Parameters, bytes, multiply-adds and speed.
 Table cost_table(const Comparison& comparison);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace talpa {
 
@@ -10,7 +11,8 @@ namespace {
 /// Sums over the tokens of one model, cluster by cluster.
 class Totals {
  public:
-  void add(std::size_t cluster, const TokenDivergence& token) {
+  void add(std::size_t cluster, const std::string& domain, const TokenDivergence& token) {
+    if (!domain.empty()) domains_[domain].add(cluster, token.nll, 1);
     nll_.add(cluster, token.nll, 1);
     difference_.add(cluster, token.nll - token.base_nll, 1);
     kl_.add(cluster, token.kl, 1);
@@ -34,11 +36,23 @@ class Totals {
                            .kl_p99 = quantile(kls_, 0.99),
                            .same_top1 = static_cast<double>(same_) / n,
                            .delta_p_mean = delta_ / n,
-                           .delta_p_rms = std::sqrt(delta_squared_ / n)}};
+                           .delta_p_rms = std::sqrt(delta_squared_ / n)},
+            .domains = domains()};
   }
 
  private:
+  std::vector<TextLoss> domains() const {
+    std::vector<TextLoss> losses;
+    for (const auto& [name, nll] : domains_)
+      losses.push_back({.domain = name,
+                        .mean_nll = nll.mean(),
+                        .nll_error = nll.error(),
+                        .tokens = nll.count()});
+    return losses;
+  }
+
   ClusterMean nll_, difference_, kl_;
+  std::map<std::string, ClusterMean> domains_;
   std::vector<float> kls_;
   std::int64_t same_ = 0;
   double delta_ = 0, delta_squared_ = 0;
@@ -108,18 +122,18 @@ std::vector<ModelScores> score_against_base(std::span<Model* const> models, cons
   const auto vocab = static_cast<std::size_t>(models[0]->config().vocab_size);
   std::vector<Totals> totals(models.size());
   Predictions base;
-  score_windows(models, text.windows, options,
-                [&](std::size_t model, std::span<const ScoreBlock> blocks) {
-                  ThreadPool& pool = models[0]->threads();
-                  Predictions own = predict(blocks, vocab, pool);
-                  if (model == 0) base = std::move(own);
-                  const Predictions& other = model == 0 ? base : own;
-                  const auto tokens = compare(blocks, base, other, vocab, pool);
-                  std::size_t i = 0;
-                  for (const ScoreBlock& block : blocks)
-                    for (std::size_t k = 0; k < block.targets.size(); ++k)
-                      totals[model].add(text.clusters[block.window], tokens[i++]);
-                });
+  score_windows(
+      models, text.windows, options, [&](std::size_t model, std::span<const ScoreBlock> blocks) {
+        ThreadPool& pool = models[0]->threads();
+        Predictions own = predict(blocks, vocab, pool);
+        if (model == 0) base = std::move(own);
+        const Predictions& other = model == 0 ? base : own;
+        const auto tokens = compare(blocks, base, other, vocab, pool);
+        std::size_t i = 0;
+        for (const ScoreBlock& block : blocks)
+          for (std::size_t k = 0; k < block.targets.size(); ++k)
+            totals[model].add(text.clusters[block.window], text.domains[block.window], tokens[i++]);
+      });
   std::uint64_t bytes = 0;
   for (const std::uint64_t window : text.scored_bytes) bytes += window;
   std::vector<ModelScores> scores;

@@ -36,7 +36,8 @@ TokenDivergence compare_rows(std::span<const float> base, std::size_t base_top,
 
 struct ModelScores {
   TextLoss loss;
-  Divergence divergence;  ///< zeros (same_top1 one) for the base itself
+  Divergence divergence;          ///< zeros (same_top1 one) for the base itself
+  std::vector<TextLoss> domains;  ///< by name; empty if documents have none
 };
 
 /// Scores models in lock-step, the first being the base; keeps no more than one piece of text's

@@ -27,7 +27,8 @@ DType stored_type(const WeightSpec& spec, const GgufSaveOptions& options) {
   if (spec.shape.size() < 2 || role.ends_with(".router") || is_pivot(spec.name) ||
       role.ends_with("_mix"))
     return DType::kF32;
-  const DType wanted = wanted_type(role, options);
+  const auto single = options.type_of ? options.type_of(spec) : std::nullopt;
+  const DType wanted = single.value_or(wanted_type(role, options));
   return spec.shape.back() % info_of(wanted).block_size == 0 ? wanted : DType::kF16;
 }
 

@@ -119,6 +119,8 @@ struct GgufSaveOptions {
   std::optional<DType> expert_dtype = {};
   /// Of the factors that experts share: moe..._in, ..._out, ..._basis.
   std::optional<DType> shared_dtype = {};
+  /// Types of single matrices, which come before the three above; nullopt: as those say.
+  std::function<std::optional<DType>(const WeightSpec& spec)> type_of = {};
   bool overwrite = false;  ///< else throws kUsage if the file is there
   /// Asked first for every tensor: writes its elements, row by row in our order, in the type that
   /// they are stored in and returns true, or returns false, whereupon the provider's floats are

@@ -6,6 +6,8 @@
 
 namespace talpa::cli {
 
+void setup_calibrate(CLI::App& app);
+void setup_carve(CLI::App& app);
 void setup_convert(CLI::App& app);
 void setup_train(CLI::App& app);
 void setup_laboratory_doctor(CLI::App& app);

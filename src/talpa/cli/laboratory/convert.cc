@@ -4,9 +4,14 @@
 
 #include "talpa/base/log.h"
 #include "talpa/base/threads.h"
+#include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
+#include "talpa/cli/laboratory/gguf_output.h"
 #include "talpa/cli/options.h"
+#include "talpa/cli/text_options.h"
 #include "talpa/convert/method.h"
+#include "talpa/report/table.h"
+#include "talpa/search/auto_convert.h"
 
 namespace talpa::cli {
 
@@ -14,11 +19,15 @@ namespace {
 
 struct ConvertCommand : CommonOptions {
   std::string model, output;
+  std::string method;  ///< empty: svd, and a GGUF is written without converting
   std::string to;
-  std::string factor = "gate,up";
+  std::string factor;
+  std::string group_by = "order";
   std::string dtype = "bf16";
   bool list_methods = false;
+  GgufOutput gguf;
   convert::ConvertOptions convert;
+  TextOptions text;  ///< auto: what conversions are judged by
 };
 
 DType dtype_of(const std::string& name) {
@@ -46,38 +55,35 @@ void set_factors(const std::string& list, LatentConfig& latent) {
 }
 
 void print_report(const convert::ConversionReport& report, const std::string& output) {
-  std::string out = fmt::format("{:>5}  {:<10}  {:>14}  {:>8}\n", "layer", "projection",
-                                "relative error", "seconds");
-  for (const auto& row : report.projections)
-    out += fmt::format("{:>5}  {:<10}  {:>14.4f}  {:>8.2f}\n", row.layer, row.projection,
-                       row.relative_error, row.seconds);
-  out += fmt::format(
-      "\n{}: latent width {}, experts {:.2f} M -> {:.2f} M parameters ({:.1f} %), relative error "
-      "{:.4f}, {:.1f} s\n{}\n",
-      report.method, report.latent.latent_dim,
-      static_cast<double>(report.expert_params_before) / 1e6,
+  std::vector<std::string> header = {"layer", "projection", "relative error"};
+  if (report.weighted_error) header.emplace_back("weighted error");
+  header.emplace_back("seconds");
+  Table table(header);
+  const Json rows = report.to_json().at("projections");
+  for (const Json& row : rows) {
+    std::vector<std::string> cells = {
+        fmt::format("{}", row.at("layer").get<int>()), row.at("projection").get<std::string>(),
+        fmt::format("{:.4f}", row.at("relative_error").get<double>())};
+    if (report.weighted_error)
+      cells.push_back(fmt::format("{:.4f}", row.at("weighted_error").get<double>()));
+    cells.push_back(fmt::format("{:.2f}", row.at("seconds").get<double>()));
+    table.add_row(std::move(cells));
+  }
+  std::string setting = fmt::format("{} experts a layer", report.num_experts);
+  if (report.latent.enabled()) setting = fmt::format("latent width {}", report.latent.latent_dim);
+  print_data(fmt::format(
+      "{}\n{}: {}, experts {:.2f} M -> {:.2f} M parameters ({:.1f} %), relative error {:.4f}, "
+      "{:.1f} s\n{}\n",
+      table.text(), report.method, setting, static_cast<double>(report.expert_params_before) / 1e6,
       static_cast<double>(report.expert_params_after) / 1e6, report.expert_share * 100,
-      report.relative_error, report.seconds, output);
-  print_data(out);
-}
-
-void write_gguf(const ModelFiles& model, const ConvertCommand& options) {
-  const bool latent = model.config.moe.latent.enabled();
-  GgufSaveOptions save;
-  save.dtype = dtype_of(options.dtype);
-  save.overwrite = options.convert.overwrite;
-  if (model.format == "hf") save.tokenizer_from = model.path;
-  const WeightProvider plain = [&](const WeightSpec& spec, float* target) {
-    model.at(spec.name).read(target);
-  };
-  save_gguf(options.output, latent ? convert::materialised_config(model.config) : model.config,
-            latent ? convert::materialising_provider(model) : plain, save);
+      report.relative_error, report.seconds, output));
 }
 
 void list_methods() {
   std::string out;
   for (const convert::Method* method : convert::methods())
-    out += fmt::format("{:<10} {}\n", method->name(), method->summary());
+    out += fmt::format("{:<13} {}{}\n", method->name(), method->summary(),
+                       method->needs_statistics() ? "; needs --calibration" : "");
   print_data(out);
 }
 
@@ -87,6 +93,31 @@ std::string target_of(const ConvertCommand& options) {
   return options.output.ends_with(".gguf") ? "gguf" : "mole";
 }
 
+void show(const convert::ConversionReport& report, const ConvertCommand& command) {
+  if (command.json) return print_json(report.to_json());
+  print_report(report, command.output);
+}
+
+void convert_auto(const ModelFiles& model, const convert::ConvertOptions& options,
+                  const ConvertCommand& command) {
+  if (command.text.file.empty())
+    fail(ErrorCode::kUsage, "method auto needs a text to judge conversions by: --text FILE");
+  search::SearchOptions search{.convert = options, .threads = command.threads};
+  search.cancelled = &catch_interrupts();
+  const LoadedModel loaded = load_model(command.model, {.threads = command.threads});
+  const auto report =
+      search::convert_best(model, command.output, scoring_text(command.text, loaded), search);
+  if (command.json) return print_json(report.to_json());
+  Table table({"conversion", "experts", "weight error", "KL", "ln ratio", "seconds"});
+  for (const search::Trial& trial : report.trials)
+    table.add_row(
+        {trial.name, format_bytes(static_cast<double>(trial.expert_bytes)),
+         fmt::format("{:.4f}", trial.weight_error), fmt::format("{:.5f}", trial.divergence.kl_mean),
+         fmt::format("{:.4f}", trial.divergence.ln_ratio), fmt::format("{:.1f}", trial.seconds)});
+  print_data(fmt::format("{}\n{}: {}, {:.1f} s\n", table.text(), command.output,
+                         report.trials.front().name, report.seconds));
+}
+
 void run(const ConvertCommand& command) {
   if (command.list_methods) return list_methods();
   if (command.model.empty() || command.output.empty())
@@ -94,17 +125,34 @@ void run(const ConvertCommand& command) {
   at::set_num_threads(command.threads > 0 ? command.threads : available_cores());
   convert::ConvertOptions options = command.convert;
   options.dtype = dtype_of(command.dtype);
-  set_factors(command.factor, options.latent);
+  if (!command.method.empty()) options.method = command.method;
+  const bool choose = options.method == "auto";
+  const bool down = !choose && convert::method_named(options.method).factors_down_by_default();
+  set_factors(!command.factor.empty() ? command.factor
+              : down                  ? "gate,up,down"
+                                      : "gate,up",
+              options.latent);
+  read_config(Json(command.group_by), options.group_by, "--group-by");
   const ModelFiles model = open_model(command.model);
   const std::string target = target_of(command);
   if (target == "gguf") {
-    write_gguf(model, command);
+    GgufOutput gguf = command.gguf;
+    gguf.dtype = command.dtype;
+    gguf.materialise = options.materialise;
+    gguf.overwrite = options.overwrite;
+    if (!command.method.empty()) {
+      options.gguf = gguf_types(gguf);
+      options.dtype = DType::kF32;  // of fits, which are rounded after
+      if (command.method == "auto") return convert_auto(model, options, command);
+      return show(convert::convert_model(model, command.output, options), command);
+    }
+    write_gguf(model, command.output, gguf);
+  } else if (choose) {
+    fail(ErrorCode::kUsage, "method auto chooses types too: name OUT .gguf");
   } else if (target == "dense") {
     convert::materialise(model, command.output, options.dtype, options.overwrite);
   } else if (target == "mole") {
-    const auto report = convert::convert_to_latent(model, command.output, options);
-    if (command.json) return print_json(report.to_json());
-    return print_report(report, command.output);
+    return show(convert::convert_model(model, command.output, options), command);
   } else {
     fail(ErrorCode::kUsage, "--to {}: expected mole, dense or gguf", target);
   }
@@ -115,19 +163,36 @@ void run(const ConvertCommand& command) {
 void add_latent_options(CLI::App& app, ConvertCommand& options) {
   constexpr const char* kGroup = "Latent experts";
   LatentConfig& latent = options.convert.latent;
-  app.add_option("--method", options.convert.method, "How factors are found")
-      ->capture_default_str()
+  app.add_option("--method", options.method,
+                 "One of --list-methods (default svd), or auto: the best of the quick ones")
       ->group(kGroup);
   app.add_option("--budget", options.convert.budget,
                  "Share of the experts' parameters that may be kept, e.g. 0.75")
       ->group(kGroup);
+  app.add_option(
+         "--bits", options.convert.bits,
+         "GGUF: bits that experts may take for each of their parameters, instead of a budget")
+      ->group(kGroup);
   app.add_option("--latent-dim", latent.latent_dim, "Latent width, instead of a budget")
+      ->group(kGroup);
+  app.add_option("--basis-rank", latent.basis_rank, "slbf: rank of a basis, instead of a budget")
+      ->type_name("N")
+      ->group(kGroup);
+  app.add_option_function<std::string>(
+         "--basis-activation",
+         [&latent](const std::string& name) {
+           read_config(Json(name), latent.basis_activation, "--basis-activation");
+         },
+         "mobe, slbf: nonlinearity on mixed bases (default silu, slbf-plus tanh)")
+      ->check(CLI::IsMember({"silu", "tanh"}))
       ->group(kGroup);
   app.add_option("--group-size", latent.group_size, "Experts that share a latent, 0 = all")
       ->capture_default_str()
       ->group(kGroup);
-  app.add_option("--factor", options.factor, "Which projections go through a latent")
-      ->capture_default_str()
+  app.add_option("--factor", options.factor,
+                 "Which projections go through a latent (default gate,up; with mobe-plus, slbf, "
+                 "slbf-plus gate,up,down)")
+      ->type_name("LIST")
       ->group(kGroup);
   app.add_flag("--share-gate-up", latent.share_gate_up_latent, "One latent for gate and up")
       ->group(kGroup);
@@ -135,10 +200,49 @@ void add_latent_options(CLI::App& app, ConvertCommand& options) {
                  "First phase: cut every expert to this rank before stacking, 0 = skip")
       ->capture_default_str()
       ->group(kGroup);
+  app.add_option("--group-by", options.group_by,
+                 "order: groups of experts as numbered; overlap: of those that are alike")
+      ->check(CLI::IsMember({"order", "overlap"}))
+      ->group(kGroup);
+  app.add_option("--keep-experts", options.convert.num_experts,
+                 "prune, merge: experts a layer, instead of a budget")
+      ->type_name("N")
+      ->group(kGroup);
+  app.add_option("--calibration", options.convert.calibration,
+                 "What experts see, of talpa calibrate; methods weigh errors by it")
+      ->type_name("FILE")
+      ->group(kGroup);
+  app.add_option("--refine", options.convert.refine,
+                 "svd-whitened, tucker2: rounds that fit the factors to each expert's own inputs")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(kGroup);
   app.add_flag("--materialize", options.convert.materialise,
                "Write dense experts under the original architecture")
       ->group(kGroup);
   app.add_flag("--list-methods", options.list_methods, "Print the methods and stop")->group(kGroup);
+}
+
+void add_fit_options(CLI::App& app, ConvertCommand& options) {
+  constexpr const char* kGroup = "Iterative methods";
+  app.add_option("--steps", options.convert.steps, "Steps a projection, 0 = the method's own")
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(kGroup);
+  app.add_option("--learning-rate", options.convert.learning_rate, "0 = the method's own")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_flag("--weighted", options.convert.weighted,
+               "Minimise the error weighted by --calibration")
+      ->group(kGroup);
+  app.add_option("--seed", options.convert.seed, "Of random starts")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--scratch", options.convert.scratch,
+                 "Folder to keep finished layers in, to go on from after an interruption")
+      ->type_name("DIR")
+      ->group(kGroup);
 }
 
 }  // namespace
@@ -151,8 +255,11 @@ void setup_convert(CLI::App& app) {
                  "mole: latent experts; dense: experts written out; gguf (default: by OUT's name)")
       ->type_name("KIND");
   app.add_option("--dtype", options->dtype, "Type of the tensors written")->capture_default_str();
+  add_gguf_options(app, options->gguf);
   app.add_flag("--force", options->convert.overwrite, "Replace OUT");
   add_latent_options(app, *options);
+  add_text_options(app, options->text, "--text", /*required=*/false);
+  add_fit_options(app, *options);
   add_threads_option(app, *options);
   add_json_option(app, *options);
   add_log_options(app, *options);

@@ -4,8 +4,8 @@ namespace talpa::cli {
 
 std::span<const CommandSetup> laboratory_commands() {
   static constexpr CommandSetup kSetups[] = {
-      {"convert", setup_convert},
-      {"train", setup_train},
+      {"calibrate", setup_calibrate},      {"carve", setup_carve},
+      {"convert", setup_convert},          {"train", setup_train},
       {"doctor", setup_laboratory_doctor},
   };
   return kSetups;

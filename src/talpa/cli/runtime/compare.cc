@@ -96,6 +96,8 @@ void run(const CompareCommandOptions& options) {
   }
   if (options.json) return print_json(to_json(comparison));
   print_data(quality_table(comparison).text() + "\n" + cost_table(comparison).text());
+  if (!comparison.rows[0].scores.domains.empty())
+    print_data("\n" + domain_table(comparison).text());
   if (!options.no_speed)
     print_data("prefill and decode: tokens a core-second, medians of runs taken in turn\n");
 }

@@ -59,6 +59,16 @@ inline __m256i add_pairs(__m256i products) {
   return _mm256_madd_epi16(products, _mm256_set1_epi16(1));
 }
 
+/// A value that is to be in a register here. Without it the compiler forms all products of a
+/// block first, in memory, and adds them up afterwards.
+inline __m256i held(__m256i v) {
+  asm volatile("" : "+x"(v));
+  return v;
+}
+
+/// Four activations for every lane.
+inline __m256i activations(const std::int8_t* x) { return held(_mm256_set1_epi32(load_4(x))); }
+
 /// maddubs multiplies unsigned by signed: |w| by x with the sign of w. Two such products fit
 /// into 16 bits, four would not.
 struct Q8 {
@@ -66,18 +76,22 @@ struct Q8 {
   static constexpr bool kHasMinimum = false;
   template <int R, int P>
   static void dot(const std::byte* quants, std::int64_t panel_bytes, const std::int8_t* const* q,
-                  std::int64_t k, __m256i (&sum)[R][P]) {
+                  std::int64_t k, __m256i (&sum)[R][P][2]) {
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g)
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
-        const __m256i w = Avx2::load_i(quants + p * panel_bytes + g * 64);
-        const __m256i magnitude = _mm256_abs_epi8(w);
+        const std::byte* panel = quants + p * panel_bytes + g * 64;
+        const __m256i w[2] = {Avx2::load_i(panel), Avx2::load_i(panel + 32)};
+        const __m256i magnitude[2] = {_mm256_abs_epi8(w[0]), _mm256_abs_epi8(w[1])};
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
-          const __m256i x = _mm256_set1_epi32(load_4(q[r] + k + 4 * g));
-          const __m256i products = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
-          sum[r][p] = _mm256_add_epi32(sum[r][p], add_pairs(products));
+          const __m256i x = activations(q[r] + k + 4 * g);
+#pragma GCC unroll 2
+          for (int h = 0; h < 2; ++h) {
+            const __m256i products = _mm256_maddubs_epi16(magnitude[h], _mm256_sign_epi8(x, w[h]));
+            sum[r][p][h] = held(_mm256_add_epi32(sum[r][p][h], add_pairs(products)));
+          }
         }
       }
   }
@@ -90,21 +104,27 @@ struct Q4 {
   static constexpr int kQuantBytes = 256;
   template <int R, int P>
   static void dot(const std::byte* quants, std::int64_t panel_bytes, const std::int8_t* const* q,
-                  std::int64_t k, __m256i (&sum)[R][P]) {
+                  std::int64_t k, __m256i (&sum)[R][P][2]) {
     const __m256i mask = _mm256_set1_epi8(15);
 #pragma GCC unroll 4
     for (int g = 0; g < 4; ++g)
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
-        const __m256i both = Avx2::load_i(quants + p * panel_bytes + g * 64);
-        const __m256i low = _mm256_and_si256(both, mask);
-        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+        const std::byte* panel = quants + p * panel_bytes + g * 64;
+        const __m256i both[2] = {Avx2::load_i(panel), Avx2::load_i(panel + 32)};
+#pragma GCC unroll 2
+        for (int high = 0; high < 2; ++high) {
+          __m256i w[2];
+#pragma GCC unroll 2
+          for (int h = 0; h < 2; ++h)
+            w[h] = _mm256_and_si256(high ? _mm256_srli_epi16(both[h], 4) : both[h], mask);
 #pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          const __m256i x0 = _mm256_set1_epi32(load_4(q[r] + k + 4 * g));
-          const __m256i x1 = _mm256_set1_epi32(load_4(q[r] + k + 4 * g + 16));
-          sum[r][p] = _mm256_add_epi16(sum[r][p], _mm256_maddubs_epi16(low, x0));
-          sum[r][p] = _mm256_add_epi16(sum[r][p], _mm256_maddubs_epi16(high, x1));
+          for (int r = 0; r < R; ++r) {
+            const __m256i x = activations(q[r] + k + 4 * g + 16 * high);
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; ++h)
+              sum[r][p][h] = held(_mm256_add_epi16(sum[r][p][h], _mm256_maddubs_epi16(w[h], x)));
+          }
         }
       }
   }

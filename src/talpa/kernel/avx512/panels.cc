@@ -53,7 +53,7 @@ struct Q8 {
   static constexpr bool kHasMinimum = false;
   template <int R, int P>
   static void dot(const std::byte* quants, std::int64_t panel_bytes, const std::int8_t* const* q,
-                  std::int64_t k, __m512i (&sum)[R][P]) {
+                  std::int64_t k, __m512i (&sum)[R][P][1]) {
     const __m512i shift = _mm512_set1_epi8(-128);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) {
@@ -65,7 +65,7 @@ struct Q8 {
       for (int r = 0; r < R; ++r) {
         const __m512i x = _mm512_set1_epi32(load_4(q[r] + k + 4 * g));
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], w[p], x);
+        for (int p = 0; p < P; ++p) sum[r][p][0] = _mm512_dpbusd_epi32(sum[r][p][0], w[p], x);
       }
     }
   }
@@ -77,7 +77,7 @@ struct Q4 {
   static constexpr int kQuantBytes = 256;
   template <int R, int P>
   static void dot(const std::byte* quants, std::int64_t panel_bytes, const std::int8_t* const* q,
-                  std::int64_t k, __m512i (&sum)[R][P]) {
+                  std::int64_t k, __m512i (&sum)[R][P][1]) {
     const __m512i mask = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
     for (int g = 0; g < 4; ++g) {
@@ -94,8 +94,8 @@ struct Q4 {
         const __m512i x0 = _mm512_set1_epi32(load_4(x)), x1 = _mm512_set1_epi32(load_4(x + 16));
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
-          sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], low[p], x0);
-          sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], high[p], x1);
+          sum[r][p][0] = _mm512_dpbusd_epi32(sum[r][p][0], low[p], x0);
+          sum[r][p][0] = _mm512_dpbusd_epi32(sum[r][p][0], high[p], x1);
         }
       }
     }

@@ -240,25 +240,26 @@ inline void block_tile(const PanelTask& t, int row0, const std::byte* panel, Til
         fetch<Format::kScaleBytes>(scales + (P + p) * t.panel_bytes + b * Format::kScaleBytes);
       }
     }
-#pragma GCC unroll 2
-    for (int h = 0; h < H; ++h) {
-      typename Isa::I sum[R][P];
+    typename Isa::I sum[R][P][H];
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const typename Isa::I start = Format::start(q_sum[r] + b);
+    for (int r = 0; r < R; ++r) {
+      const typename Isa::I start = Format::start(q_sum[r] + b);
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) sum[r][p] = start;
-      }
-      Format::template dot<R, P>(panel + b * Format::kQuantBytes + h * W * 4, t.panel_bytes, q,
-                                 b * kBlock, sum);
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) sum[r][p][h] = start;
+    }
+    Format::template dot<R, P>(panel + b * Format::kQuantBytes, t.panel_bytes, q, b * kBlock, sum);
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) {
         const std::byte* own = scales + p * t.panel_bytes + b * Format::kScaleBytes + h * W * 2;
         const F scale = Isa::load_f16(own);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const F x_scale = Isa::broadcast(q_scale[r] + b);
-          const F value = Isa::to_float(Format::finish(sum[r][p], q_sum[r] + b));
+          const F value = Isa::to_float(Format::finish(sum[r][p][h], q_sum[r] + b));
           acc[r][p][h] = Isa::fma(value, Isa::mul(scale, x_scale), acc[r][p][h]);
           if constexpr (Format::kHasMinimum) {
             const F x_sum = Isa::mul(x_scale, Isa::to_float(Isa::broadcast_i(q_sum[r] + b)));

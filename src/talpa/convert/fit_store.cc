@@ -1,0 +1,134 @@
+#include "talpa/convert/fit_store.h"
+
+#include <torch/torch.h>
+
+#include "talpa/base/file.h"
+#include "talpa/convert/calibration.h"
+#include "talpa/format/safetensors_writer.h"
+
+namespace talpa::convert {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kFile = "fit.safetensors";
+constexpr const char* kReport = "fit.json";
+
+/// What decides the fit of a layer.
+Json key_of(const ModelFiles& model, const ConvertOptions& options) {
+  return {{"model", digest_of(model)},
+          {"method", options.method},
+          {"latent", config_to_json(options.latent)},
+          {"budget", options.budget},
+          {"bits", options.bits},
+          {"num_experts", options.num_experts},
+          {"reduce_rank", options.reduce_rank},
+          {"group_by", enum_name(options.group_by)},
+          {"calibration", options.calibration.string()},
+          {"refine", options.refine},
+          {"steps", options.steps},
+          {"learning_rate", options.learning_rate},
+          {"weighted", options.weighted},
+          {"seed", options.seed},
+          {"dtype", name_of(options.dtype)}};
+}
+
+Json to_json(const ProjectionFit& fit) {
+  Json json = {{"side", enum_name(fit.side)},
+               {"squared_error", fit.squared_error},
+               {"squared_norm", fit.squared_norm},
+               {"seconds", fit.seconds}};
+  if (fit.weighted_error) json["weighted_error"] = *fit.weighted_error;
+  if (fit.weighted_norm) json["weighted_norm"] = *fit.weighted_norm;
+  return json;
+}
+
+ProjectionFit projection_from(const Json& json) {
+  ProjectionFit fit;
+  read_config(json.at("side"), fit.side, "side");
+  fit.squared_error = json.at("squared_error").get<double>();
+  fit.squared_norm = json.at("squared_norm").get<double>();
+  fit.seconds = json.at("seconds").get<double>();
+  if (json.contains("weighted_error")) fit.weighted_error = json.at("weighted_error").get<double>();
+  if (json.contains("weighted_norm")) fit.weighted_norm = json.at("weighted_norm").get<double>();
+  return fit;
+}
+
+}  // namespace
+
+FitStore::FitStore(const fs::path& path, const ModelFiles& model, const ConvertOptions& options)
+    : path_(path) {
+  if (path_.empty()) return;
+  const Json key = key_of(model, options);
+  const fs::path file = path_ / "conversion-key.json";
+  if (fs::exists(file)) {
+    if (read_json(file) != key)
+      fail(ErrorCode::kUsage,
+           "{} holds the layers of another model or of other options; use another folder",
+           path_.string());
+    return;
+  }
+  if (fs::exists(path_) && !fs::is_empty(path_))
+    fail(ErrorCode::kUsage, "{} holds files that are not a conversion's; use another folder",
+         path_.string());
+  fs::create_directories(path_);
+  write_text(file, key.dump(2) + "\n");
+}
+
+fs::path FitStore::folder(int layer) const {
+  if (path_.empty()) return {};
+  const fs::path folder = path_ / fmt::format("layer-{}", layer);
+  fs::create_directories(folder);
+  return folder;
+}
+
+bool FitStore::has(int layer) const {
+  return !path_.empty() && fs::exists(path_ / fmt::format("layer-{}", layer) / kReport);
+}
+
+std::optional<LayerFit> FitStore::load(int layer) const {
+  if (!has(layer)) return std::nullopt;
+  const fs::path path = folder(layer);
+  LayerFit fit;
+  const Json json = read_json(path / kReport);
+  fit.expert_params = json.at("expert_params").get<std::int64_t>();
+  fit.order = json.at("order").get<std::vector<std::int64_t>>();
+  for (const Json& row : json.at("projections")) fit.projections.push_back(projection_from(row));
+  if (!json.at("has_tensors").get<bool>()) return fit;
+  const auto store = open_safetensors(path / kFile);
+  for (const auto& [name, view] : store->tensors()) {
+    at::Tensor values = torch::empty(view.shape, torch::kFloat);
+    to_float(view.dtype, view.bytes.data(), values.data_ptr<float>(), values.numel());
+    fit.tensors[name] = values;
+  }
+  return fit;
+}
+
+void FitStore::save(int layer, const LayerFit& fit) const {
+  if (path_.empty()) return;
+  const fs::path path = folder(layer);
+  if (!fit.tensors.empty()) {
+    std::vector<SafetensorsWriter::Entry> entries;
+    for (const auto& [name, tensor] : fit.tensors)
+      entries.push_back({name, DType::kF32, tensor.sizes().vec()});
+    SafetensorsWriter writer(path / kFile, std::move(entries));
+    for (const auto& [name, tensor] : fit.tensors) {
+      const at::Tensor values = tensor.to(torch::kFloat).contiguous();
+      writer.write(name, std::as_bytes(std::span(values.const_data_ptr<float>(),
+                                                 static_cast<std::size_t>(values.numel()))));
+    }
+    writer.finish();
+  }
+  Json rows = Json::array();
+  for (const ProjectionFit& projection : fit.projections) rows.push_back(to_json(projection));
+  // Last: a layer with it is complete.
+  write_text(path / kReport, Json({{"expert_params", fit.expert_params},
+                                   {"has_tensors", !fit.tensors.empty()},
+                                   {"order", fit.order},
+                                   {"projections", std::move(rows)}})
+                                     .dump(2) +
+                                 "\n");
+}
+
+}  // namespace talpa::convert

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "talpa/convert/method.h"
+#include "talpa/model/weights.h"
+
+namespace talpa::convert {
+
+/// Finished layers of a conversion that is to survive an interruption, one folder each. An empty
+/// path keeps nothing.
+class FitStore {
+ public:
+  /// Throws kUsage when the folder holds layers of another model or of other options.
+  FitStore(const std::filesystem::path& path, const ModelFiles& model,
+           const ConvertOptions& options);
+
+  /// A layer's folder, made; empty if nothing is kept.
+  std::filesystem::path folder(int layer) const;
+  bool has(int layer) const;
+  std::optional<LayerFit> load(int layer) const;
+  void save(int layer, const LayerFit& fit) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace talpa::convert

@@ -1,0 +1,164 @@
+// N experts, M expert width, D model width.
+#include "talpa/convert/layer_bases.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "talpa/base/log.h"
+#include "talpa/base/stopwatch.h"
+#include "talpa/convert/bases_metric.h"
+#include "talpa/convert/error_sum.h"
+
+namespace talpa::convert {
+
+namespace {
+
+constexpr double kSecondsBetweenStates = 60;
+/// Steps that an estimate times, after one that warms up.
+constexpr int kTimedSteps = 3;
+
+std::vector<Side> factored_sides_of(const LatentConfig& latent) {
+  std::vector<Side> sides;
+  if (latent.factor_gate) sides.push_back(Side::kGate);
+  if (latent.factor_up) sides.push_back(Side::kUp);
+  if (latent.factor_down) sides.push_back(Side::kDown);
+  return sides;
+}
+
+}  // namespace
+
+/// What one projection's fit works on.
+struct LayerBases::Problem {
+  at::Tensor experts_NMD, target_NMD;
+  double sigma = 1;  ///< experts = sigma target
+  BasesMetric metric;
+};
+
+LayerBases::LayerBases(const BasesMethod& method, const LayerExperts& experts,
+                       const DecoderConfig& target, const FitContext& context, bool weighted)
+    : method_(method),
+      experts_(experts),
+      target_(target),
+      context_(context),
+      weighted_(weighted),
+      settings_(method.settings(context.options)),
+      sides_(factored_sides_of(target.moe.latent)) {}
+
+LayerFit LayerBases::run() const {
+  LayerFit fit;
+  for (std::size_t place = 0; place < sides_.size(); ++place) {
+    const SideStore store(context_.scratch, sides_[place]);
+    auto result = store.finished();
+    if (!result) {
+      result = fit_side(place, store);
+      store.finish(*result);
+    }
+    fit.tensors.merge(result->tensors);
+    fit.projections.push_back(result->fit);
+  }
+  return fit;
+}
+
+LayerBases::Problem LayerBases::problem_of(Side side) const {
+  Problem problem;
+  problem.experts_NMD = experts_.read(side);
+  const double square = problem.experts_NMD.square().mean(torch::kDouble).item<double>();
+  problem.sigma = std::max(std::sqrt(square), 1e-30);
+  problem.target_NMD = problem.experts_NMD / problem.sigma;
+  if (weighted_) problem.metric = bases_metric(side, *experts_.statistics());
+  return problem;
+}
+
+MixedBases LayerBases::start(const at::Tensor& target_NMD, Side side) const {
+  const auto place = static_cast<std::uint64_t>(experts_.layer()) * std::size(kSides) +
+                     static_cast<std::uint64_t>(side);
+  return method_.start(target_NMD, target_.moe.latent, target_.group_size(),
+                       context_.options.seed * 1'000'003 + place);
+}
+
+SideStore::Finished LayerBases::fit_side(std::size_t place, const SideStore& store) const {
+  const Stopwatch watch;
+  const Side side = sides_[place];
+  const Problem problem = problem_of(side);
+  const BasesObjective objective(problem.target_NMD, problem.metric);
+  BasesFit fit(objective, start(problem.target_NMD, side), settings_);
+  run_fit(place, fit, store);
+  SideStore::Finished result = finished(fit.best(), side, problem);
+  result.fit.seconds = watch.elapsed().wall;
+  return result;
+}
+
+void LayerBases::run_fit(std::size_t place, BasesFit& fit, const SideStore& store) const {
+  store.resume(fit);
+  Stopwatch since;
+  try {
+    while (fit.advance()) {
+      context_.progress(
+          (static_cast<double>(place) + fit.done()) / static_cast<double>(sides_.size()),
+          fmt::format("{}, error {:.3f}", enum_name(sides_[place]), std::sqrt(fit.best_loss())));
+      if (since.elapsed().wall < kSecondsBetweenStates) continue;
+      store.keep(fit);
+      since = Stopwatch();
+    }
+  } catch (...) {
+    store.keep(fit);
+    throw;
+  }
+}
+
+SideStore::Finished LayerBases::finished(const MixedBases& best, Side side,
+                                         const Problem& problem) const {
+  StoredBases stored = stored_bases(best, problem.sigma, context_.options.dtype);
+  refit_own(stored, problem.experts_NMD, problem.metric);
+  ErrorSum error(side, experts_.statistics());
+  const at::Tensor bases_GRD = stored.bases_GRD();
+  for (std::int64_t e = 0; e < experts_.num_experts(); ++e) {
+    const at::Tensor formed_RD =
+        formed_bases(stored.mix_NG.narrow(0, e, 1), bases_GRD, stored.activation)[0];
+    error.add(e, problem.experts_NMD[e], stored.own_NMR[e].matmul(formed_RD));
+  }
+  return {stored.named(side), error.result(0)};
+}
+
+double LayerBases::estimate() const {
+  double total = 0, step = 0;
+  for (const Side side : sides_) {
+    if (side == Side::kUp && sides_.front() == Side::kGate) continue;
+    const bool both = side == Side::kGate && target_.moe.latent.factor_up;
+    const Cost cost = estimate_side(side);
+    total += (both ? 2 : 1) * (cost.rest + cost.step * settings_.steps);
+    step = std::max(step, cost.step);
+  }
+  log::info("{}: a step takes {:.3g} ms, at most {} steps a projection", method_.name(), step * 1e3,
+            settings_.steps);
+  return total;
+}
+
+LayerBases::Cost LayerBases::estimate_side(Side side) const {
+  Cost cost;
+  const Stopwatch before;
+  const Problem problem = problem_of(side);
+  const BasesObjective objective(problem.target_NMD, problem.metric);
+  const MixedBases begin = start(problem.target_NMD, side);
+  cost.rest = before.elapsed().wall;
+  BasesFitSettings few = settings_;
+  few.steps = 1;
+  few.max_restarts = 0;
+  BasesFit warm(objective, begin, few);
+  while (warm.advance()) {
+  }
+  few.steps = kTimedSteps;
+  BasesFit timed(objective, begin, few);
+  const Stopwatch steps;
+  while (timed.advance()) {
+  }
+  // A fit's last look evaluates once more.
+  cost.step = steps.elapsed().wall / (kTimedSteps + 1);
+  const Stopwatch after;
+  finished(timed.best(), side, problem);
+  cost.rest += after.elapsed().wall;
+  return cost;
+}
+
+}  // namespace talpa::convert

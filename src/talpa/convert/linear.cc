@@ -1,0 +1,194 @@
+// N experts, K experts of a group, G groups, M expert width, D model width, R latent width.
+#include "talpa/convert/linear.h"
+
+#include <torch/torch.h>
+
+#include "talpa/base/stopwatch.h"
+#include "talpa/convert/error_sum.h"
+#include "talpa/convert/group_by.h"
+#include "talpa/convert/plan.h"
+
+namespace talpa::convert {
+
+namespace {
+
+/// Projections that share a right factor, and its name.
+struct SideSet {
+  std::vector<Side> sides;
+  std::string right_name;
+};
+
+std::vector<SideSet> side_sets(const LatentConfig& latent) {
+  std::vector<SideSet> sets;
+  if (latent.share_gate_up_latent) {
+    sets.push_back({{Side::kGate, Side::kUp}, "gate_up_in"});
+  } else {
+    if (latent.factor_gate) sets.push_back({{Side::kGate}, "gate_in"});
+    if (latent.factor_up) sets.push_back({{Side::kUp}, "up_in"});
+  }
+  if (latent.factor_down) sets.push_back({{Side::kDown}, "down_out"});
+  return sets;
+}
+
+std::vector<Side> factored_sides(const LatentConfig& latent) {
+  std::vector<Side> sides;
+  for (const SideSet& set : side_sets(latent))
+    sides.insert(sides.end(), set.sides.begin(), set.sides.end());
+  return sides;
+}
+
+/// Some experts by their numbers: [K, M, D].
+at::Tensor read_members(const LayerExperts& experts, Side side,
+                        const std::vector<std::int64_t>& members) {
+  std::vector<at::Tensor> all;
+  for (const std::int64_t e : members) all.push_back(experts.read(side, e, 1));
+  return torch::cat(all);
+}
+
+/// One layer on its way: groups are factored one by one and laid into the target's tensors.
+class LayerFactoring {
+ public:
+  LayerFactoring(const LayerExperts& experts, const DecoderConfig& target,
+                 const FitContext& context)
+      : experts_(experts), latent_(target.moe.latent), target_(target), context_(context) {
+    if (experts.statistics() != nullptr) metric_.emplace(*experts.statistics());
+    order_ = expert_order(experts_, factored_sides(latent_), latent_, context_.options.group_by);
+  }
+
+  using Factorise = std::function<GroupFactors(const GroupInput&)>;
+
+  LayerFit run(const Factorise& factorise) {
+    const auto sets = side_sets(latent_);
+    for (std::size_t s = 0; s < sets.size(); ++s) {
+      factor_set(sets[s], factorise);
+      context_.progress(static_cast<double>(s + 1) / static_cast<double>(sets.size()), {});
+    }
+    reorder_rest();
+    return std::move(fit_);
+  }
+
+  /// Factors the first group of every set and scales by the number of groups.
+  double estimate(const Factorise& factorise) {
+    double seconds = 0;
+    for (const SideSet& set : side_sets(latent_)) {
+      const Stopwatch watch;
+      factor_group(set, 0, factorise);
+      seconds += watch.elapsed().wall * target_.num_groups();
+    }
+    return seconds;
+  }
+
+ private:
+  std::vector<std::int64_t> members(std::int64_t group) const {
+    const auto first = order_.begin() + group * target_.group_size();
+    return {first, first + target_.group_size()};
+  }
+
+  GroupFactors factor_group(const SideSet& set, std::int64_t group, const Factorise& factorise) {
+    if (group == 0) errors_.clear();
+    for (const Side side : set.sides)
+      if (group == 0) errors_.emplace_back(side, experts_.statistics());
+    GroupInput input;
+    input.sides = set.sides;
+    input.members = members(group);
+    input.latent_dim = latent_.latent_dim;
+    input.reduce_rank = context_.options.reduce_rank;
+    input.refine = context_.options.refine;
+    input.metric = metric_ ? &*metric_ : nullptr;
+    for (const Side side : set.sides)
+      input.experts_KMD.push_back(read_members(experts_, side, input.members));
+    GroupFactors factors = factorise(input);
+    for (std::size_t s = 0; s < set.sides.size(); ++s)
+      for (std::size_t k = 0; k < input.members.size(); ++k)
+        errors_[s].add(input.members[k], input.experts_KMD[s][k],
+                       factors.left_KMR[s][k].matmul(factors.right_RD));
+    return factors;
+  }
+
+  void factor_set(const SideSet& set, const Factorise& factorise) {
+    const Stopwatch watch;
+    const std::int64_t groups = target_.num_groups(), rank = latent_.latent_dim;
+    std::vector<at::Tensor> left_NMR;
+    for (std::size_t s = 0; s < set.sides.size(); ++s)
+      left_NMR.push_back(torch::empty({experts_.num_experts(), experts_.hidden_dim(), rank}));
+    at::Tensor right_GRD = torch::empty({groups, rank, experts_.dim()});
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const GroupFactors factors = factor_group(set, g, factorise);
+      right_GRD[g].copy_(factors.right_RD);
+      for (std::size_t s = 0; s < set.sides.size(); ++s)
+        left_NMR[s]
+            .narrow(0, g * target_.group_size(), target_.group_size())
+            .copy_(factors.left_KMR[s]);
+    }
+    store(set, left_NMR, right_GRD, watch.elapsed().wall);
+  }
+
+  void store(const SideSet& set, const std::vector<at::Tensor>& left_NMR,
+             const at::Tensor& right_GRD, double seconds) {
+    const bool down = set.sides.front() == Side::kDown;
+    fit_.tensors[set.right_name] = down ? right_GRD.transpose(1, 2) : right_GRD;
+    for (std::size_t s = 0; s < set.sides.size(); ++s) {
+      fit_.tensors[enum_name(set.sides[s])] = down ? left_NMR[s].transpose(1, 2) : left_NMR[s];
+      fit_.projections.push_back(
+          errors_[s].result(seconds / static_cast<double>(set.sides.size())));
+    }
+  }
+
+  /// The router and what is not factored follow the new order.
+  void reorder_rest() {
+    if (std::is_sorted(order_.begin(), order_.end())) return;
+    fit_.order = order_;
+    const at::Tensor order_N = torch::tensor(order_, torch::kLong);
+    fit_.tensors["router"] = experts_.router().index_select(0, order_N);
+    for (const Side side : kSides) {
+      if (fit_.tensors.contains(enum_name(side))) continue;
+      const at::Tensor dense_NMD = read_members(experts_, side, order_);
+      fit_.tensors[enum_name(side)] = side == Side::kDown ? dense_NMD.transpose(1, 2) : dense_NMD;
+    }
+  }
+
+  const LayerExperts& experts_;
+  const LatentConfig latent_;
+  const DecoderConfig& target_;
+  const FitContext& context_;
+  std::optional<Metric> metric_;
+  std::vector<std::int64_t> order_;
+  std::vector<ErrorSum> errors_;
+  LayerFit fit_;
+};
+
+}  // namespace
+
+LatentConfig LinearMethod::latent_of(const DecoderConfig&, const ConvertOptions& options) const {
+  return options.latent;
+}
+
+DecoderConfig LinearMethod::plan(const DecoderConfig& original,
+                                 const ConvertOptions& options) const {
+  if (options.latent.mixed || options.latent.basis_activation != BasisActivation::kNone)
+    fail(ErrorCode::kUnsupported, "method {} finds linear latents, not mixed bases", name());
+  if (options.reduce_rank < 0)
+    fail(ErrorCode::kConfig, "rank {} of the first phase is negative", options.reduce_rank);
+  return with_latent(original, planned_latent(original, latent_of(original, options), options));
+}
+
+LayerFit LinearMethod::fit(const LayerExperts& experts, const DecoderConfig& target,
+                           const FitContext& context) const {
+  const torch::NoGradGuard no_grad;
+  if (needs_statistics())
+    check_enough_rows(*experts.statistics(), experts.layer(), experts.dim(), name());
+  return LayerFactoring(experts, target, context).run([this](const GroupInput& input) {
+    return factors_of(input);
+  });
+}
+
+double LinearMethod::estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
+                                      const FitContext& context) const {
+  const torch::NoGradGuard no_grad;
+  const Stopwatch setup;
+  LayerFactoring factoring(experts, target, context);
+  const double before = setup.elapsed().wall;
+  return before + factoring.estimate([this](const GroupInput& input) { return factors_of(input); });
+}
+
+}  // namespace talpa::convert

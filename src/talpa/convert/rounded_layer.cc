@@ -1,0 +1,261 @@
+// N experts, K experts of a group, G groups or bases, M expert width, D model width, R latent
+// width.
+#include "talpa/convert/rounded_layer.h"
+
+#include <torch/torch.h>
+
+#include <optional>
+
+#include "talpa/base/stopwatch.h"
+#include "talpa/convert/bases_objective.h"
+#include "talpa/convert/error_sum.h"
+#include "talpa/convert/metric.h"
+#include "talpa/convert/rounding.h"
+#include "talpa/convert/stored_bases.h"
+
+namespace talpa::convert {
+
+namespace {
+
+void append(std::vector<std::byte>& bytes, const RoundedMatrix& rounded) {
+  bytes.insert(bytes.end(), rounded.bytes.begin(), rounded.bytes.end());
+}
+
+bool is_factored(const LatentConfig& latent, Side side) {
+  return latent.enabled() && (side == Side::kGate ? latent.factor_gate
+                              : side == Side::kUp ? latent.factor_up
+                                                  : latent.factor_down);
+}
+
+/// One layer's tensors on their way to bytes.
+class LayerRounding {
+ public:
+  LayerRounding(const LayerExperts& experts, const LatentConfig& latent, const ExpertTypes& types,
+                LayerFit& fit)
+      : experts_(experts), latent_(latent), types_(types), fit_(fit) {
+    // Experts that a file repeats are rounded alike, which moments of single ones would break.
+    const bool repeated = fit.expert_params > 0;
+    if (experts.statistics() != nullptr && !repeated) metric_.emplace(*experts.statistics());
+  }
+
+  EncodedTensors run() {
+    fit_.projections.clear();
+    if (latent_.enabled() && latent_.share_gate_up_latent && !latent_.mixed) {
+      round_inputs({Side::kGate, Side::kUp}, "gate_up_in");
+    } else {
+      round_side(Side::kGate);
+      round_side(Side::kUp);
+    }
+    round_side(Side::kDown);
+    return std::move(encoded_);
+  }
+
+ private:
+  std::int64_t num_experts() const {
+    return fit_.order.empty() ? experts_.num_experts()
+                              : static_cast<std::int64_t>(fit_.order.size());
+  }
+  /// An expert's number in the original.
+  std::int64_t original(std::int64_t expert) const {
+    return fit_.order.empty() ? expert : fit_.order[static_cast<std::size_t>(expert)];
+  }
+  at::Tensor original_MD(Side side, std::int64_t expert) const {
+    return experts_.read(side, original(expert), 1)[0];
+  }
+  /// Of what a projection is applied to; undefined without statistics.
+  at::Tensor moment(Side side, std::int64_t expert) const {
+    if (!metric_) return {};
+    return side == Side::kDown ? metric_->hidden(original(expert))
+                               : metric_->input(original(expert));
+  }
+
+  DType own_type(Side side, std::int64_t columns) const {
+    return type_in_file(type_of_part(types_, enum_name(side)), columns);
+  }
+
+  void round_side(Side side) {
+    const Stopwatch watch;
+    if (!is_factored(latent_, side))
+      round_dense(side);
+    else if (latent_.mixed)
+      round_mixed(side);
+    else if (side == Side::kDown)
+      round_outputs();
+    else
+      return round_inputs({side}, std::string(enum_name(side)) + "_in");
+    fit_.projections.back().seconds = watch.elapsed().wall;
+  }
+
+  void round_dense(Side side) {
+    const bool down = side == Side::kDown;
+    const std::string name = enum_name(side);
+    const auto found = fit_.tensors.find(name);
+    const at::Tensor given = found == fit_.tensors.end() ? at::Tensor() : found->second;
+    std::vector<at::Tensor> values;
+    ErrorSum error(side, experts_.statistics());
+    std::vector<bool> kept(static_cast<std::size_t>(experts_.num_experts()));
+    for (std::int64_t e = 0; e < num_experts(); ++e) {
+      const at::Tensor expert_MD = original_MD(side, e);
+      const at::Tensor as_given = down ? expert_MD.t() : expert_MD;
+      const at::Tensor weight_RC = given.defined() ? given[e] : as_given;
+      const RoundedMatrix rounded =
+          round_blocks(weight_RC, own_type(side, weight_RC.size(1)), moment(side, e));
+      append(encoded_[name], rounded);
+      error.add(original(e), expert_MD, down ? rounded.values_RC.t() : rounded.values_RC);
+      kept[static_cast<std::size_t>(original(e))] = true;
+      values.push_back(rounded.values_RC);
+    }
+    for (std::int64_t e = 0; e < experts_.num_experts(); ++e) {
+      if (kept[static_cast<std::size_t>(e)]) continue;
+      const at::Tensor gone_MD = experts_.read(side, e, 1)[0];
+      error.add(e, gone_MD, torch::zeros_like(gone_MD));
+    }
+    fit_.tensors[name] = torch::stack(values);
+    fit_.projections.push_back(error.result(0));
+  }
+
+  /// W_i ~ A_i B of the sides that share B.
+  void round_inputs(const std::vector<Side>& sides, const std::string& right_name) {
+    const Stopwatch watch;
+    at::Tensor right_GRD = fit_.tensors.at(right_name).to(torch::kFloat).clone();
+    const std::int64_t groups = right_GRD.size(0), size = num_experts() / groups;
+    const FactorTypes types = {.left = own_type(sides.front(), right_GRD.size(1)),
+                               .right = type_in_file(types_.shared, right_GRD.size(2))};
+    std::vector<ErrorSum> errors;
+    std::vector<std::vector<at::Tensor>> lefts(sides.size());
+    for (const Side side : sides) errors.emplace_back(side, experts_.statistics());
+    for (std::int64_t g = 0; g < groups; ++g) {
+      std::vector<at::Tensor> originals, moments;
+      for (const Side side : sides)
+        for (std::int64_t e = g * size; e < (g + 1) * size; ++e) {
+          originals.push_back(original_MD(side, e));
+          if (metric_) moments.push_back(moment(side, e));
+        }
+      const RoundedFactors rounded = round_input_factors(originals, right_GRD[g], types, moments);
+      right_GRD[g].copy_(rounded.right.front().values_RC);
+      append(encoded_[right_name], rounded.right.front());
+      for (std::size_t i = 0; i < originals.size(); ++i) {
+        const std::size_t s = i / static_cast<std::size_t>(size);
+        const std::int64_t e = g * size + static_cast<std::int64_t>(i) % size;
+        append(encoded_[enum_name(sides[s])], rounded.left[i]);
+        lefts[s].push_back(rounded.left[i].values_RC);
+        errors[s].add(original(e), originals[i], rounded.left[i].values_RC.matmul(right_GRD[g]));
+      }
+    }
+    fit_.tensors[right_name] = right_GRD;
+    for (std::size_t s = 0; s < sides.size(); ++s) {
+      fit_.tensors[enum_name(sides[s])] = torch::stack(lefts[s]);
+      fit_.projections.push_back(
+          errors[s].result(watch.elapsed().wall / static_cast<double>(sides.size())));
+    }
+  }
+
+  /// W_i ~ C D_i of down.
+  void round_outputs() {
+    at::Tensor left_GDR = fit_.tensors.at("down_out").to(torch::kFloat).clone();
+    at::Tensor right_NRM = fit_.tensors.at("down").to(torch::kFloat).clone();
+    const std::int64_t groups = left_GDR.size(0), size = num_experts() / groups;
+    const FactorTypes types = {.left = type_in_file(types_.shared, left_GDR.size(2)),
+                               .right = own_type(Side::kDown, right_NRM.size(2))};
+    ErrorSum error(Side::kDown, experts_.statistics());
+    for (std::int64_t g = 0; g < groups; ++g) {
+      std::vector<at::Tensor> originals, rights, moments;
+      for (std::int64_t e = g * size; e < (g + 1) * size; ++e) {
+        originals.push_back(original_MD(Side::kDown, e).t());
+        rights.push_back(right_NRM[e]);
+        if (metric_) moments.push_back(moment(Side::kDown, e));
+      }
+      const RoundedFactors rounded = round_output_factors(originals, rights, types, moments);
+      left_GDR[g].copy_(rounded.left.front().values_RC);
+      append(encoded_["down_out"], rounded.left.front());
+      for (std::size_t i = 0; i < originals.size(); ++i) {
+        const std::int64_t e = g * size + static_cast<std::int64_t>(i);
+        right_NRM[e].copy_(rounded.right[i].values_RC);
+        append(encoded_["down"], rounded.right[i]);
+        error.add(original(e), originals[i].t(), left_GDR[g].matmul(right_NRM[e]).t());
+      }
+    }
+    fit_.tensors["down_out"] = left_GDR;
+    fit_.tensors["down"] = right_NRM;
+    fit_.projections.push_back(error.result(0));
+  }
+
+  /// Rounds a stack of shared matrices in the orientation of the file.
+  void round_shared(const std::string& name) {
+    const auto found = fit_.tensors.find(name);
+    if (found == fit_.tensors.end()) return;
+    std::vector<at::Tensor> values;
+    for (std::int64_t g = 0; g < found->second.size(0); ++g) {
+      const at::Tensor weight_RC = found->second[g];
+      const RoundedMatrix rounded =
+          round_blocks(weight_RC, type_in_file(types_.shared, weight_RC.size(1)));
+      append(encoded_[name], rounded);
+      values.push_back(rounded.values_RC);
+    }
+    found->second = torch::stack(values);
+  }
+
+  /// W_i ~ A_i f(sum_j mix_ij B_j); down transposed.
+  void round_mixed(Side side) {
+    const bool down = side == Side::kDown;
+    const std::string name = enum_name(side), bases_name = name + (down ? "_out" : "_in");
+    round_shared(bases_name);
+    round_shared(name + "_basis");
+    auto oriented = [&](const std::string& tensor) {
+      const auto found = fit_.tensors.find(tensor);
+      if (found == fit_.tensors.end()) return at::Tensor();
+      return down ? found->second.transpose(1, 2).contiguous() : found->second;
+    };
+    StoredBases bases;
+    bases.activation = latent_.basis_activation;
+    bases.mix_NG = fit_.tensors.at(name + "_mix").to(torch::kFloat);
+    bases.bases_GYD = oriented(bases_name);
+    bases.basis_GXK = oriented(name + "_basis");
+    if (bases.basis_GXK.defined()) bases.pivot_GR = fit_.tensors.at(name + "_pivot");
+    const at::Tensor bases_GRD = bases.bases_GRD();
+    ErrorSum error(side, experts_.statistics());
+    std::vector<at::Tensor> values;
+    for (std::int64_t e = 0; e < num_experts(); ++e) {
+      const at::Tensor expert_MD = original_MD(side, e), moment_XX = moment(side, e);
+      const at::Tensor formed_RD =
+          formed_bases(bases.mix_NG.narrow(0, e, 1), bases_GRD, bases.activation)[0];
+      const RoundedMatrix own = round_own(side, expert_MD, formed_RD, moment_XX);
+      append(encoded_[name], own);
+      values.push_back(own.values_RC);
+      const at::Tensor own_MR = down ? own.values_RC.t() : own.values_RC;
+      error.add(original(e), expert_MD, own_MR.matmul(formed_RD));
+    }
+    fit_.tensors[name] = torch::stack(values);
+    fit_.projections.push_back(error.result(0));
+  }
+
+  RoundedMatrix round_own(Side side, const at::Tensor& expert_MD, const at::Tensor& formed_RD,
+                          const at::Tensor& moment_XX) const {
+    const at::Tensor wide_RD = formed_RD.to(torch::kDouble);
+    if (side == Side::kDown) {
+      const at::Tensor own_MR = least_squares_own(expert_MD, wide_RD, {});
+      return round_blocks(own_MR.t(), own_type(side, own_MR.size(0)), moment_XX);
+    }
+    const at::Tensor own_MR = least_squares_own(expert_MD, wide_RD, moment_XX);
+    const at::Tensor seen_RD =
+        moment_XX.defined() ? wide_RD.matmul(moment_XX.to(torch::kDouble)) : wide_RD;
+    return round_blocks(own_MR, own_type(side, own_MR.size(1)), seen_RD.matmul(wide_RD.t()));
+  }
+
+  const LayerExperts& experts_;
+  const LatentConfig& latent_;
+  const ExpertTypes& types_;
+  LayerFit& fit_;
+  std::optional<Metric> metric_;
+  EncodedTensors encoded_;
+};
+
+}  // namespace
+
+EncodedTensors round_layer(const LayerExperts& experts, const LatentConfig& latent,
+                           const ExpertTypes& types, LayerFit& fit) {
+  const torch::NoGradGuard no_grad;
+  return LayerRounding(experts, latent, types, fit).run();
+}
+
+}  // namespace talpa::convert

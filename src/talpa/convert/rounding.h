@@ -1,0 +1,60 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "talpa/format/dtype.h"
+
+namespace talpa::convert {
+
+/// A matrix as a file will hold it.
+struct RoundedMatrix {
+  at::Tensor values_RC;          ///< fp32, what the bytes stand for
+  std::vector<std::byte> bytes;  ///< row by row
+};
+
+/// Rounds weight_RC, which is applied to inputs x of width C, to `dtype`: Q8_0, Q4_0, Q3_0 or Q2_0
+/// (columns in whole blocks of 32, else kShape), or any other written type (to the nearest).
+///
+/// With the inputs' second moment H = sum x x^T (any scale, positive semidefinite) the error
+/// tr((W - W') H (W - W')^T) is made small by GPTQ (Frantar et al. 2023, arXiv 2210.17323,
+/// algorithm 1): columns are rounded from the left, and each passes its error on to those still
+/// open through the Cholesky factor of (H + 0.01 mean(diag H) I)^-1. A block's scale is the one of
+/// least squared error for its elements as they stand when the block is reached. Rows for which
+/// plain rounding happens to be better in H keep that, so no row is ever worse. Without a moment
+/// every block gets its best scale (best_scale_of). Matrices that the format can hold exactly stay
+/// as they are.
+RoundedMatrix round_blocks(const at::Tensor& weight_RC, DType dtype,
+                           const at::Tensor& moment_CC = {});
+
+/// Types of the factors of W_i ~ left_i right, or left right_i.
+struct FactorTypes {
+  DType left = DType::kQ4_0;
+  DType right = DType::kQ8_0;
+};
+
+/// A_i and B of W_i ~ A_i B.
+struct RoundedFactors {
+  std::vector<RoundedMatrix> left;
+  std::vector<RoundedMatrix> right;
+};
+
+/// Rounds the factors of experts W_i [M, D] ~ A_i B: first B, given, with the inputs' moment; then
+/// A_i, refitted to W_i by least squares in that moment on the rounded B, A_i = W_i H_i B^T
+/// (B H_i B^T)^-1, with the moment B H_i B^T of its own input. Moments [D, D]: none (least squares
+/// of the weights), one for all experts, or one each.
+RoundedFactors round_input_factors(const std::vector<at::Tensor>& experts_MD,
+                                   const at::Tensor& right_RD, FactorTypes types,
+                                   std::span<const at::Tensor> moments = {});
+
+/// The same where the output side is shared, W_i [D, M] ~ C D_i: first D_i, given, with its input's
+/// moment H_i [M, M]; then the one C refitted to all W_i on the rounded D_i and rounded with
+/// sum_i D_i H_i D_i^T.
+RoundedFactors round_output_factors(const std::vector<at::Tensor>& experts_DM,
+                                    const std::vector<at::Tensor>& rights_RM, FactorTypes types,
+                                    std::span<const at::Tensor> moments = {});
+
+}  // namespace talpa::convert

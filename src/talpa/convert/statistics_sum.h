@@ -1,0 +1,41 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "talpa/convert/calibration.h"
+#include "talpa/model/decoder_config.h"
+#include "talpa/nn/moe/router.h"
+#include "talpa/nn/scope.h"
+
+namespace talpa::convert {
+
+/// Adds up one layer's LayerStatistics batch by batch. Products are in fp64 up to width 1024, in
+/// fp32 above; sums of batches in fp64.
+class StatisticsSum {
+ public:
+  struct Options {
+    bool expert_inputs = true;  ///< input moments expert by expert, not the layer's only
+    bool full_hidden = true;    ///< hidden moments in full, not their diagonals
+    /// Every `output_stride`-th row goes through all experts for their mean outputs.
+    std::int64_t output_stride = 1;
+  };
+  StatisticsSum(const MoeConfig& moe, std::int64_t dim, const Options& options);
+
+  /// Rows x [T, n] of the layer with their routing; `moe` has router, gate, up, down of dense
+  /// experts.
+  void add(const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe);
+  LayerStatistics result() const;
+
+ private:
+  void add_expert(std::int64_t expert, const at::Tensor& x_SD, const at::Tensor& weight_S,
+                  const nn::Scope& moe);
+  void add_outputs(const at::Tensor& x_TD, const nn::Scope& moe);
+
+  Options options_;
+  LayerStatistics sums_;
+  std::int64_t output_rows_ = 0;
+};
+
+}  // namespace talpa::convert

@@ -1,0 +1,225 @@
+#include "talpa/search/auto_convert.h"
+
+#include <algorithm>
+
+#include "talpa/base/file.h"
+#include "talpa/base/log.h"
+#include "talpa/base/progress.h"
+#include "talpa/base/stopwatch.h"
+#include "talpa/engine/model.h"
+#include "talpa/search/allocate.h"
+#include "talpa/search/candidates.h"
+
+namespace talpa::search {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder of files that are not to stay.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
+    fs::create_directories(path_);
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  fs::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+/// Converts, scores and keeps the best file.
+class Search {
+ public:
+  Search(const ModelFiles& model, const fs::path& output, const ScoringText& text,
+         const SearchOptions& options)
+      : model_(model),
+        output_(output),
+        folder_(output.string() + ".search"),
+        text_(text),
+        options_(options),
+        base_(load_model(model.path, {.threads = options.threads})) {}
+
+  SearchReport run() {
+    const Stopwatch watch;
+    auto list = candidates(model_.config, options_.convert);
+    if (auto mixed = mixed_types()) list.push_back(std::move(*mixed));
+    if (list.empty())
+      fail(ErrorCode::kConfig, "nothing keeps the experts within {:.3g} bits a parameter",
+           options_.convert.bits);
+    for (const Candidate& candidate : list) consider(candidate);
+    std::stable_sort(
+        report_.trials.begin(), report_.trials.end(),
+        [](const Trial& a, const Trial& b) { return a.divergence.kl_mean < b.divergence.kl_mean; });
+    fs::rename(folder_ / "best.gguf", output_);
+    report_.seconds = watch.elapsed().wall;
+    return std::move(report_);
+  }
+
+ private:
+  /// Converts to `path`.
+  convert::ConversionReport convert_to(const fs::path& path,
+                                       convert::ConvertOptions options) const {
+    if (options_.cancelled != nullptr && *options_.cancelled)
+      fail(ErrorCode::kInterrupted, "interrupted");
+    options.scratch.clear();
+    options.overwrite = true;
+    return convert::convert_model(model_, path, options);
+  }
+
+  Divergence divergence_of(const fs::path& path) {
+    LoadedModel other = load_model(path, {.threads = options_.threads});
+    Model* models[] = {base_.model.get(), other.model.get()};
+    ScoreOptions score;
+    score.cancelled = options_.cancelled;
+    return score_against_base(models, text_, score)[1].divergence;
+  }
+
+  void consider(const Candidate& candidate) {
+    const fs::path path = folder_ / "candidate.gguf";
+    const Stopwatch watch;
+    const auto report = convert_to(path, candidate.options);
+    Trial trial{.name = candidate.name,
+                .expert_bytes = report.expert_bytes,
+                .weight_error = report.relative_error,
+                .divergence = {},
+                .seconds = watch.elapsed().wall};
+    trial.divergence = divergence_of(path);
+    log::info("{}: {:.3g} MB, KL {:.5f}", trial.name, static_cast<double>(trial.expert_bytes) / 1e6,
+              trial.divergence.kl_mean);
+    const double kl = trial.divergence.kl_mean;
+    if (report_.trials.empty() || kl < best_) {
+      best_ = kl;
+      fs::rename(path, folder_ / "best.gguf");
+    }
+    report_.trials.push_back(std::move(trial));
+  }
+
+  /// KL divergence that a layer's experts at two bits cause, the others being at eight.
+  double layer_divergence(int layer) {
+    convert::ConvertOptions options = options_.convert;
+    options.method = "none";
+    options.bits = 0;
+    options.gguf = uniform_types(options.gguf->dtype, DType::kQ8_0, DType::kQ8_0);
+    options.gguf->experts.resize(static_cast<std::size_t>(model_.config.num_layers),
+                                 options.gguf->experts[0]);
+    options.gguf->experts[static_cast<std::size_t>(layer)] =
+        uniform_types(DType::kQ8_0, DType::kQ2_0, DType::kQ2_0).experts[0];
+    const fs::path path = folder_ / "probe.gguf";
+    convert_to(path, options);
+    return divergence_of(path).kl_mean;
+  }
+
+  /// Errors of all layers' projections at a type: [layer][side].
+  std::vector<std::vector<double>> errors_at(DType type) const {
+    convert::ConvertOptions options = options_.convert;
+    options.method = "none";
+    options.bits = 0;
+    options.gguf = uniform_types(options.gguf->dtype, type, type);
+    std::vector<std::vector<double>> errors(static_cast<std::size_t>(model_.config.num_layers));
+    for (const auto& [layer, fit] : convert_to(folder_ / "probe.gguf", options).projections)
+      errors[static_cast<std::size_t>(layer)].push_back(
+          fit.weighted_error.value_or(fit.squared_error));
+    return errors;
+  }
+
+  /// Rounding alone, with a type for each layer and projection.
+  std::optional<Candidate> mixed_types() {
+    const double bits = options_.convert.bits;
+    if (bits <= bits_of(DType::kQ2_0) || bits >= bits_of(DType::kQ8_0)) return std::nullopt;
+    std::vector<std::vector<std::vector<double>>> errors;
+    for (const DType type : kTypes) errors.push_back(errors_at(type));
+    const MoeConfig& moe = model_.config.moe;
+    const auto count = static_cast<std::uint64_t>(moe.num_experts) *
+                       static_cast<std::uint64_t>(moe.hidden_dim) *
+                       static_cast<std::uint64_t>(model_.config.dim);
+    std::vector<std::vector<Choice>> items;
+    std::vector<int> layers;
+    for (int layer = 0; layer < model_.config.num_layers; ++layer) {
+      if (!model_.config.is_moe_layer(layer)) continue;
+      const auto at = static_cast<std::size_t>(layer);
+      double coarse = 0;
+      for (const double error : errors.back()[at]) coarse += error;
+      const double price = coarse > 0 ? layer_divergence(layer) / coarse : 0;
+      for (std::size_t side = 0; side < errors.back()[at].size(); ++side) {
+        items.emplace_back();
+        for (std::size_t t = 0; t < std::size(kTypes); ++t)
+          items.back().push_back({.type = kTypes[t],
+                                  .bytes = static_cast<std::int64_t>(bytes_of(kTypes[t], count)),
+                                  .cost = price * errors[t][at][side]});
+      }
+      layers.push_back(layer);
+    }
+    return candidate_of(items, layers);
+  }
+
+  Candidate candidate_of(const std::vector<std::vector<Choice>>& items,
+                         const std::vector<int>& layers) const {
+    double params = 0;
+    for (const auto& choices : items)
+      params += static_cast<double>(choices[0].bytes) * 8 / bits_of(choices[0].type);
+    const auto picked =
+        allocate(items, static_cast<std::int64_t>(options_.convert.bits / 8 * params));
+    Candidate candidate{"types by layer and projection", options_.convert};
+    candidate.options.method = "none";
+    candidate.options.bits = 0;
+    auto& experts = candidate.options.gguf->experts;
+    experts.assign(static_cast<std::size_t>(model_.config.num_layers), {});
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      auto type = [&](std::size_t side) { return items[3 * i + side][picked[3 * i + side]].type; };
+      experts[static_cast<std::size_t>(layers[i])] = {
+          .gate = type(0), .up = type(1), .down = type(2), .shared = type(0)};
+    }
+    return candidate;
+  }
+
+  const ModelFiles& model_;
+  const fs::path output_;
+  const TemporaryFolder folder_;
+  const ScoringText& text_;
+  const SearchOptions& options_;
+  LoadedModel base_;
+  double best_ = 0;
+  SearchReport report_;
+};
+
+}  // namespace
+
+SearchReport convert_best(const ModelFiles& model, const fs::path& output, const ScoringText& text,
+                          const SearchOptions& options) {
+  if (!options.convert.gguf || options.convert.bits <= 0)
+    fail(ErrorCode::kUsage, "method auto chooses types too: give --bits and a GGUF as OUT");
+  if (!model.config.has_moe() || model.config.moe.latent.enabled())
+    fail(ErrorCode::kUnsupported, "{} has no dense experts to convert", model.path.string());
+  if (fs::exists(output) && !options.convert.overwrite)
+    fail(ErrorCode::kUsage, "{} exists already", output.string());
+  SearchReport report = Search(model, output, text, options).run();
+  write_text(output.string() + ".json", report.to_json().dump(2) + "\n");
+  return report;
+}
+
+Json SearchReport::to_json() const {
+  Json rows = Json::array();
+  for (const Trial& trial : trials)
+    rows.push_back({{"name", trial.name},
+                    {"expert_bytes", trial.expert_bytes},
+                    {"relative_error", trial.weight_error},
+                    {"kl_mean", trial.divergence.kl_mean},
+                    {"kl_error", trial.divergence.kl_error},
+                    {"ln_ratio", trial.divergence.ln_ratio},
+                    {"ln_ratio_error", trial.divergence.ln_ratio_error},
+                    {"seconds", trial.seconds}});
+  return {{"method", "auto"},
+          {"chosen", trials.front().name},
+          {"expert_bytes", trials.front().expert_bytes},
+          {"seconds", seconds},
+          {"trials", std::move(rows)}};
+}
+
+}  // namespace talpa::search
