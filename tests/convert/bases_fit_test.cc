@@ -67,7 +67,8 @@ TEST(BasesFit, StateOfAnotherFitIsRefused) {
 TEST(BasesFit, PatienceEndsAFitThatStandsStill) {
   const FitProblem problem;
   const BasesObjective objective(problem.target_NMD, {});
-  BasesFit fit(objective, problem.start, {.steps = 1000, .learning_rate = 1e-12, .patience = 40});
+  BasesFit fit(objective, problem.start,
+               {.steps = 1000, .learning_rate = 1e-12, .patience = 40, .max_restarts = 0});
   finish(fit);
   EXPECT_EQ(fit.step(), 40);
   EXPECT_EQ(fit.done(), 1);
@@ -82,6 +83,11 @@ TEST(BasesFit, DivergedFitsStartAgainWithSlowerBases) {
   finish(fit);
   EXPECT_GT(fit.restarts(), 2);
   EXPECT_LT(fit.best_loss(), fit.first_loss());
+  BasesFitSettings impatient = wild;
+  impatient.patience = 50;
+  BasesFit early(objective, problem.start, impatient);
+  finish(early);
+  EXPECT_LT(early.best_loss(), early.first_loss());
   BasesFitSettings hopeless = wild;
   hopeless.learning_rate = 1e6;
   hopeless.max_restarts = 2;

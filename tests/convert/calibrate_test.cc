@@ -146,12 +146,12 @@ TEST(Calibrate, MomentsOfTheReferenceModelAreTheDirectOnes) {
     SCOPED_TRACE(l);
     const nn::Scope moe = scope.in("layers." + std::to_string(l)).in("moe");
     const LayerStatistics expected = by_definition(inputs[l], moe, files.config.moe.top_k);
-    expect_alike(calibration.layer(l), expected, 2e-5);
+    expect_alike(calibration.layer(l, files.config), expected, 2e-5);
     EXPECT_EQ(report.rows_LN[l],
               std::vector<std::int64_t>(expected.rows_N.data_ptr<std::int64_t>(),
                                         expected.rows_N.data_ptr<std::int64_t>() + 16));
   }
-  EXPECT_TALPA_ERROR(calibration.layer(5), kNotFound, "layers.5");
+  EXPECT_TALPA_ERROR(calibration.layer(5, files.config), kNotFound, "layers.5");
 }
 
 TEST(Calibrate, KeepsOnlyTheLayersMomentsWhereTheyWouldTakeTooMuch) {
@@ -162,9 +162,9 @@ TEST(Calibrate, KeepsOnlyTheLayersMomentsWhereTheyWouldTakeTooMuch) {
   // 16 experts of 128 x 128 take 2 MiB, of 64 x 64 half a MiB.
   calibrate(files, sequences, scratch / "inputs.safetensors", {.moment_bytes = 1 << 20});
   calibrate(files, sequences, scratch / "rough.safetensors", {.moment_bytes = 1 << 10});
-  const LayerStatistics fine = Calibration::open(scratch / "fine.safetensors").layer(3);
-  const LayerStatistics inputs = Calibration::open(scratch / "inputs.safetensors").layer(3);
-  const LayerStatistics rough = Calibration::open(scratch / "rough.safetensors").layer(3);
+  const LayerStatistics fine = Calibration::open(scratch / "fine.safetensors").layer(3, files.config);
+  const LayerStatistics inputs = Calibration::open(scratch / "inputs.safetensors").layer(3, files.config);
+  const LayerStatistics rough = Calibration::open(scratch / "rough.safetensors").layer(3, files.config);
   EXPECT_TRUE(fine.has_expert_inputs() && fine.has_full_hidden());
   EXPECT_TRUE(!inputs.has_expert_inputs() && inputs.has_full_hidden());
   EXPECT_TRUE(!rough.has_expert_inputs() && !rough.has_full_hidden());
@@ -193,6 +193,9 @@ TEST(Calibrate, RefusesWhatItCannotUse) {
   EXPECT_TALPA_ERROR(calibrate(files, {{1, 2, 3}}, path, {}), kUsage, "exists");
   const ModelFiles other = open_model(save_random(scratch / "other", 4));
   EXPECT_TALPA_ERROR(Calibration::open(path).check_made_for(other), kUsage, "another model");
+  DecoderConfig wider = files.config;
+  wider.moe.num_experts *= 2;
+  EXPECT_TALPA_ERROR(Calibration::open(path).layer(0, wider), kFormat, "layers.0.rows");
   EXPECT_TALPA_ERROR(Calibration::open(scratch / "moe" / "model.safetensors"), kFormat,
                      "no file of talpa calibrate");
 }

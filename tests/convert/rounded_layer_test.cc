@@ -111,6 +111,25 @@ TEST(RoundedLayer, RemovedExpertsCountAsLost) {
   EXPECT_EQ(fit.tensors.at("gate").size(0), 6);
 }
 
+/// Experts in another order are rounded in their own moments.
+TEST(RoundedLayer, MomentsFollowExpertsThatWereRenumbered) {
+  LayerStatistics statistics = random_statistics(kRounded, 7);
+  const auto tensors = random_experts(kRounded, 8);
+  const LayerExperts experts(0, tensors, &statistics);
+  ConvertOptions options{.method = "svd-whitened", .latent = {.latent_dim = 32, .group_size = 4}};
+  options.latent.factor_down = true;
+  options.group_by = GroupBy::kOverlap;
+  LayerFit fit = fit_layer("svd-whitened", experts, options);
+  ASSERT_FALSE(fit.order.empty());
+  const ExpertTypes types = types_of(DType::kQ2_0, DType::kQ8_0);
+  const LatentConfig latent = latent_of("svd-whitened", options);
+  LayerFit shuffled = fit;
+  round_layer(experts, latent, types, fit);
+  std::reverse(shuffled.order.begin(), shuffled.order.end());
+  round_layer(experts, latent, types, shuffled);
+  EXPECT_LT(2 * weighted_sum(fit), weighted_sum(shuffled));
+}
+
 TEST(ExpertBytesInFile, AreThoseOfTheSpecs) {
   DecoderConfig config = config_of(kRounded);
   const GgufTypes types = {.dtype = DType::kF16, .experts = {types_of(DType::kQ4_0, DType::kQ8_0)}};

@@ -44,6 +44,7 @@ void BasesFit::begin() {
   now_ = start_.clone();
   best_.assign(start_);
   step_ = waited_since_ = 0;
+  ended_ = false;
   best_loss_ = waited_loss_ = first_loss_ = kNoLoss;
   means_.clear();
   squares_.clear();
@@ -85,7 +86,7 @@ void BasesFit::take_step() {
     look(loss);
   }
   // Bases may also have gone where the nonlinearity is flat, and stay there.
-  const bool in_vain = last && step_ > 0 && best_loss_ >= first_loss_;
+  const bool in_vain = (last || ended_) && step_ > 0 && best_loss_ >= first_loss_;
   if (in_vain && restarts_ < settings_.max_restarts) return restart();
   if (last) ended_ = true;
   if (ended_) return;

@@ -100,7 +100,14 @@ void Calibration::check_made_for(const ModelFiles& model) const {
          description_.model);
 }
 
-LayerStatistics Calibration::layer(int layer) const {
+std::string Calibration::key() const {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  const std::string description = config_to_json(description_).dump();
+  mix(hash, std::as_bytes(std::span(description)));
+  return fmt::format("{:016x}", hash);
+}
+
+LayerStatistics Calibration::layer(int layer, const DecoderConfig& config) const {
   const std::string prefix = fmt::format("layers.{}.", layer);
   auto get = [&](const char* name, DType dtype = DType::kF64) {
     return mapped(store_, prefix + name, dtype);
@@ -116,8 +123,8 @@ LayerStatistics Calibration::layer(int layer) const {
   s.up_effect_NM = get("up_effect");
   s.input_moments = get("input_moments");
   s.hidden_moments = get("hidden_moments");
-  const std::int64_t N = s.rows_N.numel(), D = s.mean_output_ND.size(-1);
-  const std::int64_t M = s.gate_effect_NM.size(-1);
+  const std::int64_t N = config.moe.num_experts, D = config.dim, M = config.moe.hidden_dim;
+  check_shape(s.rows_N, {N}, prefix + "rows");
   for (const at::Tensor& sum : {s.mass_N, s.mass2_N, s.output_mass_N})
     check_shape(sum, {N}, prefix + "mass");
   check_shape(s.mean_output_ND, {N, D}, prefix + "mean_output");
@@ -135,12 +142,16 @@ LayerStatistics Calibration::layer(int layer) const {
 }
 
 std::string digest_of(const ModelFiles& model) {
+  constexpr std::size_t kDigestedBytes = 1024;
   std::uint64_t hash = 0xcbf29ce484222325ULL;
   const std::string description = config_to_json(model.config).dump();
   mix(hash, std::as_bytes(std::span(description)));
   for (const auto& [name, weight] : model.weights)
     if (name.ends_with(".moe.router"))
       for (const TensorView& piece : weight.pieces) mix(hash, piece.bytes);
+    else if (name.find(".moe.") != std::string::npos)
+      for (const TensorView& piece : weight.pieces)
+        mix(hash, piece.bytes.first(std::min<std::size_t>(piece.bytes.size(), kDigestedBytes)));
   return fmt::format("{:016x}", hash);
 }
 

@@ -79,8 +79,11 @@ class Calibration {
   const std::filesystem::path& path() const { return path_; }
   /// Throws kUsage unless the calibration was made with this model.
   void check_made_for(const ModelFiles& model) const;
-  /// Moments stay in the file and are mapped. Throws kNotFound for a layer without experts.
-  LayerStatistics layer(int layer) const;
+  /// Moments stay in the file and are mapped. Throws kNotFound for a layer without experts, kFormat
+  /// for sizes that are not those of `config`'s experts.
+  LayerStatistics layer(int layer, const DecoderConfig& config) const;
+  /// 16 digits that change with what the file was made of.
+  std::string key() const;
 
  private:
   std::filesystem::path path_;
@@ -88,8 +91,8 @@ class Calibration {
   std::shared_ptr<TensorStore> store_;
 };
 
-/// 16 hexadecimal digits (FNV-1a, 64 bits) of a model's description and its routers: enough to
-/// tell checkpoints apart without reading them.
+/// 16 hexadecimal digits (FNV-1a, 64 bits) of a model's description, its routers and the
+/// beginning of every other tensor of its experts: enough to tell checkpoints apart.
 std::string digest_of(const ModelFiles& model);
 
 }  // namespace talpa::convert

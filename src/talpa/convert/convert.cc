@@ -37,16 +37,32 @@ bool copy_stored(const Weight& weight, DType dtype, std::span<std::byte> target)
 
 double ratio(double error, double norm) { return norm > 0 ? std::sqrt(error / norm) : 0; }
 
+std::optional<Calibration> opened_calibration(const ModelFiles& model,
+                                              const ConvertOptions& options, const Method& method) {
+  if (options.calibration.empty() && method.needs_statistics())
+    fail(ErrorCode::kUsage,
+         "method {} needs what the experts see: make it with talpa calibrate and pass it with "
+         "--calibration",
+         method.name());
+  if (options.calibration.empty()) return std::nullopt;
+  Calibration calibration = Calibration::open(options.calibration);
+  calibration.check_made_for(model);
+  return calibration;
+}
+
 /// Converts one layer at a time, as the writer asks for its tensors.
 class LayerConverter {
   /// Calls work(experts, context) for a layer.
   template <class Work>
   auto with_experts(int layer, Work work) const {
     std::optional<LayerStatistics> statistics;
-    if (calibration_) statistics = calibration_->layer(layer);
+    if (calibration_) statistics = calibration_->layer(layer, model_.config);
     const LayerExperts experts(model_, layer, statistics ? &*statistics : nullptr);
     FitContext context{.options = options_, .scratch = store_.folder(layer)};
     context.progress = [this, layer](double done, const std::string& note) {
+      if (options_.cancelled != nullptr && *options_.cancelled)
+        fail(ErrorCode::kInterrupted, "interrupted in layer {}{}", layer,
+             options_.scratch.empty() ? "" : "; the same command goes on from its --scratch");
       if (progress_) show(layer, done, note);
     };
     return work(experts, context);
@@ -60,17 +76,8 @@ class LayerConverter {
         options_(options),
         method_(method_named(options.method)),
         report_(report),
-        store_(options.scratch, model, options) {
-    if (!options.calibration.empty()) {
-      calibration_.emplace(Calibration::open(options.calibration));
-      calibration_->check_made_for(model);
-    } else if (method_.needs_statistics()) {
-      fail(ErrorCode::kUsage,
-           "method {} needs what the experts see: make it with talpa calibrate and pass it with "
-           "--calibration",
-           method_.name());
-    }
-  }
+        calibration_(opened_calibration(model, options, method_)),
+        store_(options.scratch, model, target, options, calibration_ ? calibration_->key() : "") {}
 
   /// Seconds that the layers which are not in the store will take.
   double estimate() const {
@@ -140,19 +147,20 @@ class LayerConverter {
   /// Rounds a fit to the file's types; what a file repeats or multiplies out counts once.
   void round_fit(int layer) {
     const LatentConfig dense;
-    const auto seconds = fit_.projections;
+    const auto before = fit_.projections;
     encoded_ = with_experts(layer, [&](const LayerExperts& experts, const FitContext&) {
       return round_layer(experts, options_.materialise ? dense : target_.moe.latent,
                          options_.gguf->of_layer(layer), fit_);
     });
-    for (std::size_t i = 0; i < seconds.size() && i < fit_.projections.size(); ++i)
-      fit_.projections[i].seconds += seconds[i].seconds;
-    std::int64_t bytes = 0;
-    for (const auto& [name, encoded] : encoded_) bytes += std::ssize(encoded);
-    if (fit_.expert_params > 0)
-      bytes = static_cast<std::int64_t>(bytes_of(options_.gguf->of_layer(layer).gate,
-                                                 static_cast<std::uint64_t>(fit_.expert_params)));
-    report_.expert_bytes += bytes;
+    for (ProjectionFit& fit : fit_.projections)
+      for (const ProjectionFit& fitted : before)
+        if (fitted.side == fit.side) fit.seconds += fitted.seconds;
+    report_.expert_bytes +=
+        fit_.expert_params > 0
+            ? static_cast<std::int64_t>(bytes_of(options_.gguf->of_layer(layer).gate,
+                                                 static_cast<std::uint64_t>(fit_.expert_params)))
+            : expert_bytes_of_layer(options_.materialise ? materialised_config(target_) : target_,
+                                    *options_.gguf, layer);
   }
 
   /// The target with one layer, which is an MoE layer.
@@ -186,8 +194,8 @@ class LayerConverter {
   const ConvertOptions& options_;
   const Method& method_;
   ConversionReport& report_;
-  FitStore store_;
   std::optional<Calibration> calibration_;
+  FitStore store_;
   mutable std::optional<Progress> progress_;
   int layer_ = -1;
   LayerFit fit_;
@@ -202,6 +210,16 @@ void check_convertible(const DecoderConfig& config, const fs::path& path) {
     fail(ErrorCode::kUnsupported, "{} has latent experts already", path.string());
 }
 
+void check_bits(const ConvertOptions& options, const std::string& method) {
+  if (!options.gguf) fail(ErrorCode::kUsage, "bits are of the types of a GGUF: name OUT .gguf");
+  if (options.budget > 0 || options.latent.latent_dim > 0 || options.num_experts > 0)
+    fail(ErrorCode::kUsage, "bits decide the sizes: give no budget, width or number of experts");
+  if (options.materialise)
+    fail(ErrorCode::kUsage, "bits are of latent experts: they do not hold when written out");
+  if (method == "none" || method == "delta" || method.starts_with("slbf"))
+    fail(ErrorCode::kUsage, "method {} takes no bits", method);
+}
+
 void check_options(const Method& method, const ConvertOptions& options) {
   if (!method.is_iterative() &&
       (options.steps > 0 || options.learning_rate > 0 || options.weighted))
@@ -211,6 +229,15 @@ void check_options(const Method& method, const ConvertOptions& options) {
          method.name());
   if (options.weighted && options.calibration.empty())
     fail(ErrorCode::kUsage, "a weighted fit needs a calibration");
+  const std::string name = method.name();
+  if (options.num_experts > 0 && name != "prune" && name != "merge")
+    fail(ErrorCode::kUsage, "method {} keeps all experts: it takes no number of them", name);
+  if (options.reduce_rank != 0 && name != "svd")
+    fail(ErrorCode::kUsage, "method {} has no first phase to reduce ranks in", name);
+  if (!(options.bits >= 0) || !(options.budget >= 0))
+    fail(ErrorCode::kUsage, "budget {} or bits {} is not a positive number", options.budget,
+         options.bits);
+  if (options.bits > 0) check_bits(options, name);
 }
 
 void sum_up(ConversionReport& report, const DecoderConfig& original,
@@ -254,7 +281,7 @@ void write_model(const ModelFiles& model, const fs::path& output, const DecoderC
     return type_of_part(options.gguf->of_layer(layer), part);
   };
   save.overwrite = options.overwrite;
-  save.tokenizer_from = tokenizer;
+  save.tokenizer_from = tokenizer_folder(model);
   save.encoded = [&](const WeightSpec& spec, DType dtype, std::span<std::byte> target) {
     return converter.encoded(spec, dtype, target);
   };
@@ -289,6 +316,12 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   return report;
 }
 
+fs::path tokenizer_folder(const ModelFiles& model) {
+  const bool has_one = model.format == "hf" && fs::exists(model.path / "tokenizer.json");
+  if (!has_one) log::warn("{} has no tokenizer.json: the GGUF gets none", model.path.string());
+  return has_one ? model.path : fs::path();
+}
+
 Json ConversionReport::to_json() const {
   Json rows = Json::array();
   for (const auto& [layer, fit] : projections) {
@@ -311,6 +344,7 @@ Json ConversionReport::to_json() const {
                {"estimated_seconds", estimated_seconds},
                {"projections", std::move(rows)}};
   if (weighted_error) json["weighted_error"] = *weighted_error;
+  if (refit) json["refit"] = refit->to_json();
   return json;
 }
 

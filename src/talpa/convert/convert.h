@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "talpa/base/config.h"
+#include "talpa/convert/distil.h"
 #include "talpa/convert/method.h"
 #include "talpa/convert/options.h"
 #include "talpa/model/weights.h"
@@ -31,6 +32,7 @@ struct ConversionReport {
   std::int64_t expert_bytes = 0;
   double seconds = 0, estimated_seconds = 0;
   std::vector<ProjectionReport> projections;
+  std::optional<DistilReport> refit;  ///< of what came after
 
   Json to_json() const;
 };
@@ -45,6 +47,9 @@ ConversionReport convert_model(const ModelFiles& model, const std::filesystem::p
 /// other programs run it.
 void materialise(const ModelFiles& model, const std::filesystem::path& output, DType dtype,
                  bool overwrite);
+
+/// The folder that a GGUF's tokenizer can come from: the model's, if it has a tokenizer.json.
+std::filesystem::path tokenizer_folder(const ModelFiles& model);
 
 /// Description of a latent-expert model with dense experts.
 DecoderConfig materialised_config(const DecoderConfig& config);

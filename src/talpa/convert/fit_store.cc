@@ -16,16 +16,16 @@ constexpr const char* kFile = "fit.safetensors";
 constexpr const char* kReport = "fit.json";
 
 /// What decides the fit of a layer.
-Json key_of(const ModelFiles& model, const ConvertOptions& options) {
+Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertOptions& options,
+            const std::string& calibration_key) {
   return {{"model", digest_of(model)},
           {"method", options.method},
-          {"latent", config_to_json(options.latent)},
+          {"latent", config_to_json(target.moe.latent)},
+          {"num_experts", target.moe.num_experts},
           {"budget", options.budget},
-          {"bits", options.bits},
-          {"num_experts", options.num_experts},
           {"reduce_rank", options.reduce_rank},
           {"group_by", enum_name(options.group_by)},
-          {"calibration", options.calibration.string()},
+          {"calibration", calibration_key},
           {"refine", options.refine},
           {"steps", options.steps},
           {"learning_rate", options.learning_rate},
@@ -57,10 +57,11 @@ ProjectionFit projection_from(const Json& json) {
 
 }  // namespace
 
-FitStore::FitStore(const fs::path& path, const ModelFiles& model, const ConvertOptions& options)
+FitStore::FitStore(const fs::path& path, const ModelFiles& model, const DecoderConfig& target,
+                   const ConvertOptions& options, const std::string& calibration_key)
     : path_(path) {
   if (path_.empty()) return;
-  const Json key = key_of(model, options);
+  const Json key = key_of(model, target, options, calibration_key);
   const fs::path file = path_ / "conversion-key.json";
   if (fs::exists(file)) {
     if (read_json(file) != key)
@@ -92,6 +93,9 @@ std::optional<LayerFit> FitStore::load(int layer) const {
   const fs::path path = folder(layer);
   LayerFit fit;
   const Json json = read_json(path / kReport);
+  for (const char* name : {"expert_params", "order", "projections", "has_tensors"})
+    if (!json.contains(name))
+      fail(ErrorCode::kFormat, "{} lacks {}", (path / kReport).string(), name);
   fit.expert_params = json.at("expert_params").get<std::int64_t>();
   fit.order = json.at("order").get<std::vector<std::int64_t>>();
   for (const Json& row : json.at("projections")) fit.projections.push_back(projection_from(row));

@@ -13,8 +13,8 @@ namespace talpa::convert {
 class FitStore {
  public:
   /// Throws kUsage when the folder holds layers of another model or of other options.
-  FitStore(const std::filesystem::path& path, const ModelFiles& model,
-           const ConvertOptions& options);
+  FitStore(const std::filesystem::path& path, const ModelFiles& model, const DecoderConfig& target,
+           const ConvertOptions& options, const std::string& calibration_key);
 
   /// A layer's folder, made; empty if nothing is kept.
   std::filesystem::path folder(int layer) const;

@@ -56,34 +56,65 @@ LayerStream::LayerStream(const ModelFiles& model, std::vector<TokenSequence> seq
   }
 }
 
-void LayerStream::advance(const Observer& observe) {
-  const torch::NoGradGuard no_grad;
+nn::Parameters LayerStream::read_layer() const {
   TALPA_CHECK(layer_ < model_.config.num_layers);
   const std::string prefix = fmt::format("layers.{}.", layer_);
   nn::Parameters parameters;
   for (auto at = model_.weights.lower_bound(prefix);
        at != model_.weights.end() && at->first.starts_with(prefix); ++at)
     parameters[at->first] = read_tensor(at->second);
-  const nn::Scope layer(parameters, prefix);
+  return parameters;
+}
+
+void LayerStream::advance(const Observer& observe) {
+  const torch::NoGradGuard no_grad;
+  const nn::Parameters parameters = read_layer();
+  const nn::Scope layer(parameters, fmt::format("layers.{}.", layer_));
   for (at::Tensor& states_BTD : states_BTD_) states_BTD = pass(states_BTD, layer, observe);
   ++layer_;
 }
 
-at::Tensor LayerStream::pass(const at::Tensor& x_BTD, const nn::Scope& layer,
-                             const Observer& observe) const {
+std::vector<LayerStream::Halfway> LayerStream::halfway(const nn::Scope& layer) const {
+  const torch::NoGradGuard no_grad;
+  std::vector<Halfway> all;
+  for (const at::Tensor& states_BTD : states_BTD_) all.push_back(attend(states_BTD, layer));
+  return all;
+}
+
+void LayerStream::finish_layer(const std::vector<at::Tensor>& states_TD) {
+  for (std::size_t i = 0; i < states_BTD_.size(); ++i)
+    states_BTD_[i] = states_TD.at(i).view_as(states_BTD_[i]);
+  ++layer_;
+}
+
+at::Tensor LayerStream::states_TD() const {
+  std::vector<at::Tensor> rows;
+  for (const at::Tensor& states_BTD : states_BTD_) rows.push_back(states_BTD.flatten(0, 1));
+  return torch::cat(rows);
+}
+
+LayerStream::Halfway LayerStream::attend(const at::Tensor& x_BTD, const nn::Scope& layer) const {
   const DecoderConfig& config = model_.config;
   const nn::RotaryTables tables =
       nn::rotary_tables(x_BTD.size(1), config.attention.head_dim, config.attention.rope_theta);
   const at::Tensor attended_BTD =
       x_BTD + nn::attention(nn::rms_norm(x_BTD, layer.at("attn_norm"), config.norm_eps),
                             layer.in("attn"), tables, {config.attention, config.norm_eps});
-  const at::Tensor rows_TD =
-      nn::rms_norm(attended_BTD, layer.at("ffn_norm"), config.norm_eps).flatten(0, 1);
+  return {attended_BTD.flatten(0, 1),
+          nn::rms_norm(attended_BTD, layer.at("ffn_norm"), config.norm_eps).flatten(0, 1)};
+}
+
+at::Tensor LayerStream::pass(const at::Tensor& x_BTD, const nn::Scope& layer,
+                             const Observer& observe) const {
+  const DecoderConfig& config = model_.config;
+  const Halfway half = attend(x_BTD, layer);
   if (!config.is_moe_layer(layer_))
-    return attended_BTD + nn::feed_forward(rows_TD, layer.in("ffn")).view_as(attended_BTD);
+    return (half.attended_TD + nn::feed_forward(half.rows_TD, layer.in("ffn"))).view_as(x_BTD);
   const nn::Scope moe = layer.in("moe");
-  observe(rows_TD, nn::route_rows(nn::router_logits(rows_TD, moe.at("router")), config.moe), moe);
-  return attended_BTD + nn::moe_layer(rows_TD, layer, config.moe).y_TD.view_as(attended_BTD);
+  if (observe)
+    observe(half.rows_TD,
+            nn::route_rows(nn::router_logits(half.rows_TD, moe.at("router")), config.moe), moe);
+  return (half.attended_TD + nn::moe_layer(half.rows_TD, layer, config.moe).y_TD).view_as(x_BTD);
 }
 
 }  // namespace talpa::convert

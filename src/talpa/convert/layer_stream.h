@@ -30,10 +30,25 @@ class LayerStream {
 
   /// Carries all states through the next layer; `observe` is called a batch if it has experts.
   void advance(const Observer& observe);
+
+  /// A batch on its way through a layer, behind attention: the states [T, n], and the rows that the
+  /// feed-forward part is given.
+  struct Halfway {
+    at::Tensor attended_TD, rows_TD;
+  };
+  /// All batches halfway through the next layer, whose parameters are `layer`'s.
+  std::vector<Halfway> halfway(const nn::Scope& layer) const;
+  /// Puts the states behind the next layer; batches in the same order, [T, n].
+  void finish_layer(const std::vector<at::Tensor>& states_TD);
+  /// The next layer's parameters under their full names, fp32.
+  nn::Parameters read_layer() const;
+  /// All tokens' states, [T, n].
+  at::Tensor states_TD() const;
   int next_layer() const { return layer_; }
   std::int64_t num_tokens() const { return num_tokens_; }
 
  private:
+  Halfway attend(const at::Tensor& x_BTD, const nn::Scope& layer) const;
   at::Tensor pass(const at::Tensor& x_BTD, const nn::Scope& layer, const Observer& observe) const;
 
   const ModelFiles& model_;

@@ -175,7 +175,7 @@ DecoderConfig LinearMethod::plan(const DecoderConfig& original,
 LayerFit LinearMethod::fit(const LayerExperts& experts, const DecoderConfig& target,
                            const FitContext& context) const {
   const torch::NoGradGuard no_grad;
-  if (needs_statistics())
+  if (experts.statistics() != nullptr && uses_statistics())
     check_enough_rows(*experts.statistics(), experts.layer(), experts.dim(), name());
   return LayerFactoring(experts, target, context).run([this](const GroupInput& input) {
     return factors_of(input);

@@ -67,6 +67,8 @@ class LinearMethod : public Method {
   virtual LatentConfig latent_of(const DecoderConfig& original,
                                  const ConvertOptions& options) const;
   virtual GroupFactors factors_of(const GroupInput& input) const = 0;
+  /// Fits by a calibration if there is one.
+  virtual bool uses_statistics() const { return needs_statistics(); }
 };
 
 /// The paper's two phases (arXiv 2503.23100; mole.md 2.1-2.3).
@@ -104,6 +106,7 @@ class Tucker2Method : public LinearMethod {
   LatentConfig latent_of(const DecoderConfig& original,
                          const ConvertOptions& options) const override;
   GroupFactors factors_of(const GroupInput& input) const override;
+  bool uses_statistics() const override { return true; }
 };
 
 }  // namespace talpa::convert

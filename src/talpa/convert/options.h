@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -59,7 +60,9 @@ struct RoutedPart {
   std::string part;
 };
 RoutedPart routed_part(const std::string& name);
-/// Bytes that the routed experts of `config` take in these types, all layers, without routers.
+/// Bytes that the routed experts of a layer of `config` take in these types, without routers.
+std::int64_t expert_bytes_of_layer(const DecoderConfig& config, const GgufTypes& types, int layer);
+/// Those of all layers.
 std::int64_t expert_bytes_in_file(const DecoderConfig& config, const GgufTypes& types);
 
 struct ConvertOptions {
@@ -90,6 +93,8 @@ struct ConvertOptions {
   std::optional<GgufTypes> gguf;
   bool materialise = false;  ///< write dense experts under the original architecture
   bool overwrite = false;
+  /// Set: the conversion throws kInterrupted soon; what --scratch keeps is kept.
+  const std::atomic<bool>* cancelled = nullptr;
 };
 
 }  // namespace talpa::convert

@@ -22,11 +22,6 @@ std::optional<int> latent_dim_for_bits(const DecoderConfig& original, LatentConf
   return best;
 }
 
-void check_bits(const ConvertOptions& options) {
-  if (options.budget > 0) fail(ErrorCode::kUsage, "give a budget or bits, not both");
-  if (!options.gguf) fail(ErrorCode::kUsage, "bits are of the types of a GGUF: name OUT .gguf");
-}
-
 }  // namespace
 
 void check_budget(const ConvertOptions& options, const char* what) {
@@ -38,8 +33,7 @@ LatentConfig planned_latent(const DecoderConfig& original, LatentConfig latent,
                             const ConvertOptions& options) {
   if (latent.latent_dim > 0 && options.budget > 0)
     fail(ErrorCode::kUsage, "give a latent width or a budget, not both");
-  if (latent.latent_dim == 0 && options.bits > 0) {
-    check_bits(options);
+  if (latent.latent_dim == 0 && options.bits > 0 && options.gguf) {
     const auto width = latent_dim_for_bits(original, latent, options);
     if (!width)
       fail(ErrorCode::kConfig, "no latent width keeps the experts within {:.3g} bits a parameter",
@@ -67,8 +61,7 @@ int planned_experts(const DecoderConfig& original, const ConvertOptions& options
   if (options.num_experts > 0 && options.budget > 0)
     fail(ErrorCode::kUsage, "give a number of experts or a budget, not both");
   int experts = options.num_experts;
-  if (experts == 0 && options.bits > 0) {
-    check_bits(options);
+  if (experts == 0 && options.bits > 0 && options.gguf) {
     const double all = static_cast<double>(expert_bytes_in_file(original, *options.gguf));
     const double most = options.bits / 8 * static_cast<double>(account_of(original).expert_params);
     experts = static_cast<int>(std::floor(most / all * moe.num_experts + 1e-9));

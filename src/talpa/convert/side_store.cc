@@ -15,7 +15,10 @@ SideStore::SideStore(const std::filesystem::path& folder, Side side)
 std::optional<SideStore::Finished> SideStore::finished() const {
   auto tensors = kept_ ? load_tensors(finished_) : std::nullopt;
   if (!tensors) return std::nullopt;
-  const at::Tensor numbers = tensors->at("numbers").contiguous();
+  const auto found = tensors->find("numbers");
+  if (found == tensors->end() || (found->second.numel() != 3 && found->second.numel() != 5))
+    fail(ErrorCode::kFormat, "{} is no finished projection", finished_.string());
+  const at::Tensor numbers = found->second.to(torch::kDouble).contiguous();
   const double* number = numbers.const_data_ptr<double>();
   ProjectionFit fit{
       .side = side_, .squared_error = number[0], .squared_norm = number[1], .seconds = number[2]};

@@ -1,6 +1,7 @@
 #include "talpa/eval/compare.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -74,11 +75,15 @@ std::optional<ConversionNote> conversion_note(const fs::path& model) {
       fs::is_directory(model) ? model / "conversion.json" : fs::path(model.string() + ".json");
   if (!fs::exists(file)) return std::nullopt;
   const Json json = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("method") || !json["method"].is_string())
-    return std::nullopt;
-  return ConversionNote{.method = json["method"].get<std::string>(),
-                        .seconds = json.value("seconds", 0.0),
-                        .expert_bytes = json.value("expert_bytes", std::uint64_t{0})};
+  if (!json.is_object()) return std::nullopt;
+  const auto method = json.find("method"), seconds = json.find("seconds"),
+             bytes = json.find("expert_bytes");
+  if (method == json.end() || !method->is_string()) return std::nullopt;
+  ConversionNote note{.method = method->get<std::string>()};
+  if (seconds != json.end() && seconds->is_number()) note.seconds = seconds->get<double>();
+  if (bytes != json.end() && bytes->is_number_unsigned())
+    note.expert_bytes = bytes->get<std::uint64_t>();
+  return note;
 }
 
 void rank_at_equal_bytes(std::vector<CompareRow>& rows) {
@@ -90,8 +95,10 @@ void rank_at_equal_bytes(std::vector<CompareRow>& rows) {
   for (CompareRow& row : rows)
     row.rank =
         1 + static_cast<int>(std::count_if(rows.begin(), rows.end(), [&](const CompareRow& other) {
+          const double kl = row.scores.divergence.kl_mean;
+          const double others = other.scores.divergence.kl_mean;
           return bytes(other) <= 1.01 * bytes(row) &&
-                 other.scores.divergence.kl_mean < row.scores.divergence.kl_mean;
+                 (others < kl || (std::isnan(kl) && !std::isnan(others)));
         }));
 }
 

@@ -113,7 +113,7 @@ TokenDivergence compare_rows(std::span<const float> base, std::size_t base_top,
   const auto at = static_cast<std::size_t>(target);
   return {.base_nll = -base[at],
           .nll = -other[at],
-          .kl = std::max(0.0, kl),
+          .kl = kl < 0 ? 0 : kl,  // NaN stays
           .same_top1 = base_top == other_top};
 }
 

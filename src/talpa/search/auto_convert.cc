@@ -1,12 +1,14 @@
 #include "talpa/search/auto_convert.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
 #include "talpa/base/progress.h"
 #include "talpa/base/stopwatch.h"
 #include "talpa/engine/model.h"
+#include "talpa/model/accounting.h"
 #include "talpa/search/allocate.h"
 #include "talpa/search/candidates.h"
 
@@ -20,6 +22,8 @@ namespace {
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
+    if (fs::exists(path_))
+      fail(ErrorCode::kUsage, "{} is in the way: another search may use it", path_.string());
     fs::create_directories(path_);
   }
   ~TemporaryFolder() {
@@ -49,11 +53,14 @@ class Search {
   SearchReport run() {
     const Stopwatch watch;
     auto list = candidates(model_.config, options_.convert);
-    if (auto mixed = mixed_types()) list.push_back(std::move(*mixed));
+    if (auto mixed = types_within_bits()) list.push_back(std::move(*mixed));
     if (list.empty())
       fail(ErrorCode::kConfig, "nothing keeps the experts within {:.3g} bits a parameter",
            options_.convert.bits);
-    for (const Candidate& candidate : list) consider(candidate);
+    for (const Candidate& candidate : list) try_out(candidate);
+    if (report_.trials.empty())
+      fail(ErrorCode::kConfig, "no conversion keeps the experts within {:.3g} bits a parameter",
+           options_.convert.bits);
     std::stable_sort(
         report_.trials.begin(), report_.trials.end(),
         [](const Trial& a, const Trial& b) { return a.divergence.kl_mean < b.divergence.kl_mean; });
@@ -69,6 +76,7 @@ class Search {
     if (options_.cancelled != nullptr && *options_.cancelled)
       fail(ErrorCode::kInterrupted, "interrupted");
     options.scratch.clear();
+    options.cancelled = options_.cancelled;
     options.overwrite = true;
     return convert::convert_model(model_, path, options);
   }
@@ -81,6 +89,20 @@ class Search {
     return score_against_base(models, text_, score)[1].divergence;
   }
 
+  /// A candidate that fails is left out with a word.
+  void try_out(const Candidate& candidate) {
+    try {
+      consider(candidate);
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kInterrupted) throw;
+      log::warn("{}: {}", candidate.name, error.what());
+    }
+  }
+
+  double most_bytes() const {
+    return options_.convert.bits / 8 * static_cast<double>(account_of(model_.config).expert_params);
+  }
+
   void consider(const Candidate& candidate) {
     const fs::path path = folder_ / "candidate.gguf";
     const Stopwatch watch;
@@ -90,10 +112,15 @@ class Search {
                 .weight_error = report.relative_error,
                 .divergence = {},
                 .seconds = watch.elapsed().wall};
+    if (static_cast<double>(trial.expert_bytes) > most_bytes() * (1 + 1e-9)) {
+      log::info("{}: {} bytes of experts are too many", trial.name, trial.expert_bytes);
+      return;
+    }
     trial.divergence = divergence_of(path);
     log::info("{}: {:.3g} MB, KL {:.5f}", trial.name, static_cast<double>(trial.expert_bytes) / 1e6,
               trial.divergence.kl_mean);
     const double kl = trial.divergence.kl_mean;
+    if (!std::isfinite(kl)) fail(ErrorCode::kInternal, "its predictions are not finite");
     if (report_.trials.empty() || kl < best_) {
       best_ = kl;
       fs::rename(path, folder_ / "best.gguf");
@@ -129,16 +156,22 @@ class Search {
     return errors;
   }
 
+  std::optional<Candidate> types_within_bits() {
+    try {
+      return mixed_types();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kConfig) throw;
+      return std::nullopt;  // even the smallest types take more
+    }
+  }
+
   /// Rounding alone, with a type for each layer and projection.
   std::optional<Candidate> mixed_types() {
-    const double bits = options_.convert.bits;
-    if (bits <= bits_of(DType::kQ2_0) || bits >= bits_of(DType::kQ8_0)) return std::nullopt;
+    const auto largest = uniform_types(DType::kQ8_0, DType::kQ8_0, DType::kQ8_0);
+    if (static_cast<double>(convert::expert_bytes_in_file(model_.config, largest)) <= most_bytes())
+      return std::nullopt;  // nothing to choose
     std::vector<std::vector<std::vector<double>>> errors;
     for (const DType type : kTypes) errors.push_back(errors_at(type));
-    const MoeConfig& moe = model_.config.moe;
-    const auto count = static_cast<std::uint64_t>(moe.num_experts) *
-                       static_cast<std::uint64_t>(moe.hidden_dim) *
-                       static_cast<std::uint64_t>(model_.config.dim);
     std::vector<std::vector<Choice>> items;
     std::vector<int> layers;
     for (int layer = 0; layer < model_.config.num_layers; ++layer) {
@@ -151,7 +184,7 @@ class Search {
         items.emplace_back();
         for (std::size_t t = 0; t < std::size(kTypes); ++t)
           items.back().push_back({.type = kTypes[t],
-                                  .bytes = static_cast<std::int64_t>(bytes_of(kTypes[t], count)),
+                                  .bytes = side_bytes(kTypes[t], /*down=*/side == 2),
                                   .cost = price * errors[t][at][side]});
       }
       layers.push_back(layer);
@@ -159,13 +192,17 @@ class Search {
     return candidate_of(items, layers);
   }
 
+  /// Of one projection of one layer.
+  std::int64_t side_bytes(DType type, bool down) const {
+    const std::int64_t n = model_.config.dim, m = model_.config.moe.hidden_dim;
+    const DType stored = convert::type_in_file(type, down ? m : n);
+    return static_cast<std::int64_t>(
+        bytes_of(stored, static_cast<std::uint64_t>(model_.config.moe.num_experts * m * n)));
+  }
+
   Candidate candidate_of(const std::vector<std::vector<Choice>>& items,
                          const std::vector<int>& layers) const {
-    double params = 0;
-    for (const auto& choices : items)
-      params += static_cast<double>(choices[0].bytes) * 8 / bits_of(choices[0].type);
-    const auto picked =
-        allocate(items, static_cast<std::int64_t>(options_.convert.bits / 8 * params));
+    const auto picked = allocate(items, static_cast<std::int64_t>(most_bytes()));
     Candidate candidate{"types by layer and projection", options_.convert};
     candidate.options.method = "none";
     candidate.options.bits = 0;
@@ -193,8 +230,10 @@ class Search {
 
 SearchReport convert_best(const ModelFiles& model, const fs::path& output, const ScoringText& text,
                           const SearchOptions& options) {
-  if (!options.convert.gguf || options.convert.bits <= 0)
+  if (!options.convert.gguf || !(options.convert.bits > 0))
     fail(ErrorCode::kUsage, "method auto chooses types too: give --bits and a GGUF as OUT");
+  if (options.convert.materialise)
+    fail(ErrorCode::kUsage, "method auto counts latent experts' bytes: nothing is written out");
   if (!model.config.has_moe() || model.config.moe.latent.enabled())
     fail(ErrorCode::kUnsupported, "{} has no dense experts to convert", model.path.string());
   if (fs::exists(output) && !options.convert.overwrite)

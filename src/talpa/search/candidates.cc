@@ -2,6 +2,7 @@
 
 #include "talpa/base/error.h"
 #include "talpa/convert/method.h"
+#include "talpa/model/accounting.h"
 
 namespace talpa::search {
 
@@ -30,13 +31,20 @@ class CandidateList {
  private:
   bool has_calibration() const { return !base_.calibration.empty(); }
 
+  /// The experts as they are, in these types.
+  bool fits(const convert::GgufTypes& types) const {
+    const double most = base_.bits / 8 * static_cast<double>(account_of(original_).expert_params);
+    return static_cast<double>(convert::expert_bytes_in_file(original_, types)) <=
+           most * (1 + 1e-9);
+  }
+
   void rounding() {
     for (const DType type : kTypes) {
-      if (bits_of(type) > base_.bits + 1e-9) continue;
       ConvertOptions options = base_;
       options.method = "none";
       options.bits = 0;
       options.gguf = uniform_types(base_.gguf->dtype, type, type);
+      if (!fits(*options.gguf)) continue;
       list_.push_back({fmt::format("{}", name_of(type)), std::move(options)});
       return;
     }
@@ -46,14 +54,12 @@ class CandidateList {
     const char* method = has_calibration() ? "svd-whitened" : "svd";
     const int experts = original_.moe.num_experts;
     for (const DType shared : {DType::kQ8_0, own}) {
-      if (shared == DType::kQ8_0 || own != DType::kQ8_0) {
-        for (const int group : {experts, experts / 4}) {
-          if (group < 2 || experts % group != 0) continue;
-          for (const bool down : {true, false})
-            add(method, own, shared, {.group_size = group, .factor_down = down});
-        }
-        add("tucker2", own, shared, {});
+      for (const int group : {experts, experts / 4}) {
+        if (group < 2 || experts % group != 0) continue;
+        for (const bool down : {true, false})
+          add(method, own, shared, {.group_size = group, .factor_down = down});
       }
+      add("tucker2", own, shared, {});
       if (own == DType::kQ8_0) break;
     }
   }

@@ -4,9 +4,8 @@
 
 #include "talpa/base/processors.h"
 #include "talpa/cli/laboratory/commands.h"
-#include "talpa/cli/model_options.h"
+#include "talpa/cli/laboratory/sequences.h"
 #include "talpa/cli/options.h"
-#include "talpa/eval/perplexity.h"
 #include "talpa/report/table.h"
 
 namespace talpa::cli {
@@ -19,23 +18,6 @@ struct CalibrateCommand : CommonOptions {
   std::uint64_t moment_mib = 1024;
   convert::CalibrateOptions calibrate;
 };
-
-/// The text cut into windows; all of it, so that a choice of them is one of the whole.
-std::vector<convert::TokenSequence> sequences_of(const CalibrateCommand& command,
-                                                 const DecoderConfig& config) {
-  std::vector<TokenDocument> documents;
-  if (command.ids) {
-    documents.push_back(read_token_ids(command.text, config.vocab_size));
-  } else {
-    const auto tokenizer = open_tokenizer(command.model);
-    documents = tokenize_documents(read_documents(command.text), *tokenizer,
-                                   {.start_token = start_token_of(config, tokenizer.get())});
-  }
-  std::vector<convert::TokenSequence> sequences;
-  for (Window& window : make_windows(documents, {.context = command.calibrate.context}))
-    sequences.push_back(std::move(window.tokens));
-  return sequences;
-}
 
 void print_report(const convert::CalibrationReport& report, const std::string& output) {
   Table table({"layer", "rows an expert", "least", "most", "experts below 64", "unseen"});
@@ -67,8 +49,9 @@ void run(const CalibrateCommand& command) {
   convert::CalibrateOptions options = command.calibrate;
   options.text = command.text;
   options.moment_bytes = command.moment_mib << 20;
-  auto sequences =
-      convert::sample_sequences(sequences_of(command, model.config), options.tokens, options.seed);
+  auto sequences = convert::sample_sequences(
+      sequences_of(command.text, command.ids, options.context, command.model, model.config),
+      options.tokens, options.seed);
   const auto report = convert::calibrate(model, std::move(sequences), command.output, options);
   if (command.json) return print_json(report.to_json());
   print_report(report, command.output);

@@ -2,13 +2,16 @@
 
 #include <ATen/Parallel.h>
 
+#include "talpa/base/file.h"
 #include "talpa/base/log.h"
 #include "talpa/base/threads.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
 #include "talpa/cli/laboratory/gguf_output.h"
+#include "talpa/cli/laboratory/sequences.h"
 #include "talpa/cli/options.h"
 #include "talpa/cli/text_options.h"
+#include "talpa/convert/calibrate.h"
 #include "talpa/convert/method.h"
 #include "talpa/report/table.h"
 #include "talpa/search/auto_convert.h"
@@ -27,7 +30,9 @@ struct ConvertCommand : CommonOptions {
   bool list_methods = false;
   GgufOutput gguf;
   convert::ConvertOptions convert;
-  TextOptions text;  ///< auto: what conversions are judged by
+  TextOptions text;  ///< auto: what conversions are judged by; refit: what is read
+  convert::DistilOptions refit{.steps = 0};
+  std::int64_t refit_tokens = 65536;
 };
 
 DType dtype_of(const std::string& name) {
@@ -77,6 +82,10 @@ void print_report(const convert::ConversionReport& report, const std::string& ou
       table.text(), report.method, setting, static_cast<double>(report.expert_params_before) / 1e6,
       static_cast<double>(report.expert_params_after) / 1e6, report.expert_share * 100,
       report.relative_error, report.seconds, output));
+  if (!report.refit) return;
+  for (const auto& layer : report.refit->layers)
+    print_data(fmt::format("refit of layer {}: error of the output {:.4f} -> {:.4f}\n", layer.layer,
+                           layer.before, layer.after));
 }
 
 void list_methods() {
@@ -96,6 +105,35 @@ std::string target_of(const ConvertCommand& options) {
 void show(const convert::ConversionReport& report, const ConvertCommand& command) {
   if (command.json) return print_json(report.to_json());
   print_report(report, command.output);
+}
+
+/// The conversion beside OUT, refitted into it.
+void convert_and_refit(const ModelFiles& model, convert::ConvertOptions options,
+                       const ConvertCommand& command) {
+  if (command.text.file.empty())
+    fail(ErrorCode::kUsage, "a refit needs a text to read: --text FILE");
+  if (options.materialise) fail(ErrorCode::kUsage, "refit first, then --to dense");
+  if (std::filesystem::exists(command.output) && !options.overwrite)
+    fail(ErrorCode::kUsage, "{} exists already", command.output);
+  auto sequences = convert::sample_sequences(
+      sequences_of(command.text.file, command.text.ids, command.text.windows.context, command.model,
+                   model.config),
+      command.refit_tokens, options.seed);
+  const std::filesystem::path beside = command.output + ".converted";
+  convert::DistilOptions refit = command.refit;
+  refit.seed = options.seed;
+  refit.dtype = options.dtype;
+  refit.overwrite = options.overwrite;
+  options.overwrite = true;
+  options.dtype = DType::kF32;
+  convert::ConversionReport report = convert::convert_model(model, beside, options);
+  report.refit =
+      convert::distil(model, open_model(beside), std::move(sequences), command.output, refit);
+  report.seconds += report.refit->seconds;
+  write_text(std::filesystem::path(command.output) / "conversion.json",
+             report.to_json().dump(2) + "\n");
+  std::filesystem::remove_all(beside);
+  show(report, command);
 }
 
 void convert_auto(const ModelFiles& model, const convert::ConvertOptions& options,
@@ -133,6 +171,7 @@ void run(const ConvertCommand& command) {
                                       : "gate,up",
               options.latent);
   read_config(Json(command.group_by), options.group_by, "--group-by");
+  options.cancelled = &catch_interrupts();
   const ModelFiles model = open_model(command.model);
   const std::string target = target_of(command);
   if (target == "gguf") {
@@ -140,17 +179,26 @@ void run(const ConvertCommand& command) {
     gguf.dtype = command.dtype;
     gguf.materialise = options.materialise;
     gguf.overwrite = options.overwrite;
+    if (command.refit.steps > 0)
+      fail(ErrorCode::kUsage, "a refit writes a directory: OUT, and OUT to a .gguf afterwards");
     if (!command.method.empty()) {
       options.gguf = gguf_types(gguf);
       options.dtype = DType::kF32;  // of fits, which are rounded after
       if (command.method == "auto") return convert_auto(model, options, command);
       return show(convert::convert_model(model, command.output, options), command);
     }
+    if (options.budget > 0 || options.bits > 0 || options.latent.latent_dim > 0 ||
+        options.num_experts > 0 || !options.calibration.empty())
+      fail(ErrorCode::kUsage, "{} is only written as it is: to convert it too, name a --method",
+           command.model);
     write_gguf(model, command.output, gguf);
   } else if (choose) {
     fail(ErrorCode::kUsage, "method auto chooses types too: name OUT .gguf");
   } else if (target == "dense") {
     convert::materialise(model, command.output, options.dtype, options.overwrite);
+  } else if (target == "mole" && command.refit.steps > 0) {
+    convert_and_refit(model, options, command);
+    return;
   } else if (target == "mole") {
     return show(convert::convert_model(model, command.output, options), command);
   } else {
@@ -245,6 +293,26 @@ void add_fit_options(CLI::App& app, ConvertCommand& options) {
       ->group(kGroup);
 }
 
+void add_refit_options(CLI::App& app, ConvertCommand& options) {
+  constexpr const char* kGroup = "Refit";
+  app.add_option("--refit", options.refit.steps,
+                 "Steps a layer that bring its output back to the original's, on --text; 0 = none")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(kGroup);
+  app.add_option("--refit-rate", options.refit.learning_rate,
+                 "Largest change in a step, relative to a tensor's size")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--refit-tokens", options.refit_tokens, "Tokens of --text to read")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->type_name("N")
+      ->group(kGroup);
+}
+
 }  // namespace
 
 void setup_convert(CLI::App& app) {
@@ -260,6 +328,7 @@ void setup_convert(CLI::App& app) {
   add_latent_options(app, *options);
   add_text_options(app, options->text, "--text", /*required=*/false);
   add_fit_options(app, *options);
+  add_refit_options(app, *options);
   add_threads_option(app, *options);
   add_json_option(app, *options);
   add_log_options(app, *options);

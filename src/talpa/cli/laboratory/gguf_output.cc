@@ -48,10 +48,14 @@ void write_gguf(const ModelFiles& model, const std::string& path, const GgufOutp
   save.expert_dtype = types.experts[0].gate;
   save.shared_dtype = types.experts[0].shared;
   save.overwrite = options.overwrite;
-  if (model.format == "hf") save.tokenizer_from = model.path;
-  if (options.materialise && model.config.moe.latent.enabled())
-    return save_gguf(path, convert::materialised_config(model.config),
-                     convert::materialising_provider(model), save);
+  save.tokenizer_from = convert::tokenizer_folder(model);
+  // What an earlier conversion said of a file that is replaced.
+  const auto forget_report = [&] { std::filesystem::remove(path + ".json"); };
+  if (options.materialise && model.config.moe.latent.enabled()) {
+    save_gguf(path, convert::materialised_config(model.config),
+              convert::materialising_provider(model), save);
+    return forget_report();
+  }
   save.encoded = [&](const WeightSpec& spec, DType dtype, std::span<std::byte> target) {
     return copy_stored(model.at(spec.name), dtype, target);
   };
@@ -59,6 +63,7 @@ void write_gguf(const ModelFiles& model, const std::string& path, const GgufOutp
     model.at(spec.name).read(target);
   };
   save_gguf(path, model.config, provider, save);
+  forget_report();
 }
 
 }  // namespace talpa::cli
