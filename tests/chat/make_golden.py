@@ -12,7 +12,7 @@ def some_conversations():
     yield from list(conversations.plain())[:9]
     yield from list(conversations.with_tools())[:4]
     yield from list(conversations.odd())[::4]
-    yield from conversations.drawn(2)
+    yield from conversations.drawn(1)
 
 
 def expected(request):
@@ -24,7 +24,8 @@ def main():
     time.tzset()
     with open(cases.GOLDEN / "snippets.jsonl", "w", encoding="utf-8") as out:
         for request in cases.snippets():
-            out.write(cases.compact({"template": request["template"], "text": expected(request)}) + "\n")
+            snippet = {"template": request["template"], "text": expected(request)}
+            out.write(cases.compact(snippet) + "\n")
     with open(cases.GOLDEN / "variables.json", "w", encoding="utf-8") as out:
         out.write(cases.compact({
             "snippets": cases.SNIPPET_VARIABLES, "now": cases.NOW,

@@ -90,7 +90,7 @@ Value repeated(const Value& sequence, std::int64_t count) {
   return out.take(sequence.list().tuple);
 }
 
-bool is_sequence(const Value& value) { return value.is(Kind::kString) || value.is(Kind::kList); }
+bool is_text_or_list(const Value& value) { return value.is(Kind::kString) || value.is(Kind::kList); }
 
 Value concatenated(const Value& a, const Value& b) {
   TextBuilder out;
@@ -110,8 +110,8 @@ Value binary(std::string_view operation, const Value& a, const Value& b) {
   if (operation == "+" && a.is(Kind::kList) && b.is(Kind::kList) &&
       a.list().tuple == b.list().tuple)
     return joined(a, b);
-  if (operation == "*" && is_sequence(a) && b.is_integral()) return repeated(a, b.integer());
-  if (operation == "*" && is_sequence(b) && a.is_integral()) return repeated(b, a.integer());
+  if (operation == "*" && is_text_or_list(a) && b.is_integral()) return repeated(a, b.integer());
+  if (operation == "*" && is_text_or_list(b) && a.is_integral()) return repeated(b, a.integer());
   if (operation == "%" && a.is(Kind::kString)) return format_text(a.string(), b);
   refuse_operands(operation, a, b);
 }
