@@ -90,7 +90,9 @@ Value repeated(const Value& sequence, std::int64_t count) {
   return out.take(sequence.list().tuple);
 }
 
-bool is_text_or_list(const Value& value) { return value.is(Kind::kString) || value.is(Kind::kList); }
+bool is_text_or_list(const Value& value) {
+  return value.is(Kind::kString) || value.is(Kind::kList);
+}
 
 Value concatenated(const Value& a, const Value& b) {
   TextBuilder out;
