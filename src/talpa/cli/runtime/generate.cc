@@ -4,6 +4,8 @@
 
 #include "talpa/base/error.h"
 #include "talpa/base/log.h"
+#include "talpa/chat/chat_prompt.h"
+#include "talpa/cli/chat_source.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
@@ -17,6 +19,8 @@ struct GenerateCommandOptions : CommonOptions, ModelOptions {
   std::string prompt;
   std::string file;
   bool chatml = false;
+  bool chat = false;
+  std::string system;
   bool echo = false;
   GenerateOptions generate;
 };
@@ -39,6 +43,17 @@ std::vector<TokenId> chatml_prompt(const Tokenizer& tokenizer, const std::string
   append(ids, tokenizer.encode(text, false, false));
   append(ids, tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n", false, true));
   return ids;
+}
+
+/// The prompt as a user's message in the model's own template.
+std::vector<TokenId> templated_prompt(const LoadedModel& loaded, const std::string& system,
+                                      const std::string& text) {
+  const ChatSource source = chat_source_of(loaded);
+  chat::OrderedJson messages = chat::OrderedJson::array();
+  if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
+  messages.push_back({{"role", "user"}, {"content", text}});
+  return chat::chat_prompt(chat::ChatTemplate(source.chat_template), tokenizer_of(loaded), messages,
+                           source.options);
 }
 
 std::string prompt_of(const GenerateCommandOptions& options) {
@@ -80,8 +95,9 @@ void run(const GenerateCommandOptions& options) {
   generation.sampler.validate("sampler");
   const LoadedModel loaded = load_model(options.model, engine_options(options, options));
   const Tokenizer& tokenizer = tokenizer_of(loaded);
-  const std::vector<TokenId> ids =
-      options.chatml ? chatml_prompt(tokenizer, prompt) : tokenizer.encode(prompt);
+  const std::vector<TokenId> ids = options.chat ? templated_prompt(loaded, options.system, prompt)
+                                   : options.chatml ? chatml_prompt(tokenizer, prompt)
+                                                    : tokenizer.encode(prompt);
   if (ids.empty())
     fail(ErrorCode::kUsage, "the prompt is empty and the tokenizer adds no beginning token");
   generation.cancelled = &catch_interrupts();
@@ -130,7 +146,12 @@ void setup_generate(CLI::App& app) {
   app.add_option("--stop", options->generate.stop, "End before this text; may be repeated")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", options->generate.ignore_eos, "Go on after an end-of-text token");
-  app.add_flag("--chatml", options->chatml, "Send the prompt as a user's message in ChatML");
+  auto* chat = app.add_flag("--chat", options->chat,
+                            "Send the prompt as a user's message in the model's chat template");
+  app.add_option("--system", options->system, "With --chat: a system message before it")
+      ->needs(chat);
+  app.add_flag("--chatml", options->chatml, "Send the prompt as a user's message in ChatML")
+      ->excludes(chat);
   app.add_flag("--echo", options->echo, "Print the prompt first");
   add_sampling_options(app, options->generate.sampler);
   add_dtype_option(app, *options);
