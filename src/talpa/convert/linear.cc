@@ -45,6 +45,9 @@ at::Tensor read_members(const LayerExperts& experts, Side side,
   return torch::cat(all);
 }
 
+/// Enough of a large group for an estimate to be made of it.
+constexpr std::int64_t kFewExperts = 8;
+
 /// One layer on its way: groups are factored one by one and laid into the target's tensors.
 class LayerFactoring {
  public:
@@ -67,13 +70,23 @@ class LayerFactoring {
     return std::move(fit_);
   }
 
-  /// Factors the first group of every set and scales by the number of groups.
+  /// Factors the first group of every set and scales by the number of groups; of a large group two
+  /// small parts, between which time grows in a straight line: a solution of the width's size, and
+  /// products for every expert.
   double estimate(const Factorise& factorise) {
     double seconds = 0;
     for (const SideSet& set : side_sets(latent_)) {
-      const Stopwatch watch;
-      factor_group(set, 0, factorise);
-      seconds += watch.elapsed().wall * target_.num_groups();
+      const std::int64_t all = target_.group_size(), few = std::max(kFewExperts, all / 16);
+      double group = 0;
+      if (all <= 4 * few) {
+        group = seconds_for(set, all, factorise);
+      } else {
+        const double one = seconds_for(set, few, factorise);
+        const double two = seconds_for(set, 2 * few, factorise);
+        group = one + std::max(0.0, two - one) * static_cast<double>(all - few) /
+                          static_cast<double>(few);
+      }
+      seconds += group * target_.num_groups();
     }
     return seconds;
   }
@@ -84,13 +97,22 @@ class LayerFactoring {
     return {first, first + target_.group_size()};
   }
 
-  GroupFactors factor_group(const SideSet& set, std::int64_t group, const Factorise& factorise) {
+  double seconds_for(const SideSet& set, std::int64_t experts, const Factorise& factorise) {
+    const Stopwatch watch;
+    factor_group(set, 0, factorise, experts);
+    return watch.elapsed().wall;
+  }
+
+  /// A group, or its first `count` experts.
+  GroupFactors factor_group(const SideSet& set, std::int64_t group, const Factorise& factorise,
+                            std::int64_t count = 0) {
     if (group == 0) errors_.clear();
     for (const Side side : set.sides)
       if (group == 0) errors_.emplace_back(side, experts_.statistics());
     GroupInput input;
     input.sides = set.sides;
     input.members = members(group);
+    if (count > 0) input.members.resize(static_cast<std::size_t>(count));
     input.latent_dim = latent_.latent_dim;
     input.reduce_rank = context_.options.reduce_rank;
     input.refine = context_.options.refine;
