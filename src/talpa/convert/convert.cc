@@ -159,8 +159,8 @@ class LayerConverter {
         fit_.expert_params > 0
             ? static_cast<std::int64_t>(bytes_of(options_.gguf->of_layer(layer).gate,
                                                  static_cast<std::uint64_t>(fit_.expert_params)))
-            : expert_bytes_of_layer(options_.materialise ? materialised_config(target_) : target_,
-                                    *options_.gguf, layer);
+            : expert_bytes_by_layer(options_.materialise ? materialised_config(target_) : target_,
+                                    *options_.gguf)[static_cast<std::size_t>(layer)];
   }
 
   /// The target with one layer, which is an MoE layer.

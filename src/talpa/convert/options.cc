@@ -1,5 +1,8 @@
 #include "talpa/convert/options.h"
 
+#include <cstdio>
+#include <numeric>
+
 #include "talpa/model/weights.h"
 
 namespace talpa::convert {
@@ -16,23 +19,22 @@ DType type_of_part(const ExpertTypes& types, std::string_view part) {
   return shared ? types.shared : DType::kF32;
 }
 
-std::int64_t expert_bytes_in_file(const DecoderConfig& config, const GgufTypes& types) {
-  std::int64_t bytes = 0;
-  for (int layer = 0; layer < config.num_layers; ++layer)
-    bytes += expert_bytes_of_layer(config, types, layer);
-  return bytes;
-}
-
-std::int64_t expert_bytes_of_layer(const DecoderConfig& config, const GgufTypes& types, int layer) {
-  std::int64_t bytes = 0;
+std::vector<std::int64_t> expert_bytes_by_layer(const DecoderConfig& config,
+                                                const GgufTypes& types) {
+  std::vector<std::int64_t> bytes(static_cast<std::size_t>(config.num_layers));
   for (const WeightSpec& spec : weight_specs(config)) {
-    const auto [own_layer, part] = routed_part(spec.name);
-    if (own_layer != layer || part == "router") continue;
+    const auto [layer, part] = routed_part(spec.name);
+    if (layer < 0 || part == "router") continue;
     const DType type = type_in_file(type_of_part(types.of_layer(layer), part), spec.shape.back());
-    bytes += static_cast<std::int64_t>(
+    bytes[static_cast<std::size_t>(layer)] += static_cast<std::int64_t>(
         bytes_of(type, static_cast<std::uint64_t>(num_elements(spec.shape))));
   }
   return bytes;
+}
+
+std::int64_t expert_bytes_in_file(const DecoderConfig& config, const GgufTypes& types) {
+  const auto layers = expert_bytes_by_layer(config, types);
+  return std::accumulate(layers.begin(), layers.end(), std::int64_t{0});
 }
 
 RoutedPart routed_part(const std::string& name) {

@@ -60,8 +60,9 @@ struct RoutedPart {
   std::string part;
 };
 RoutedPart routed_part(const std::string& name);
-/// Bytes that the routed experts of a layer of `config` take in these types, without routers.
-std::int64_t expert_bytes_of_layer(const DecoderConfig& config, const GgufTypes& types, int layer);
+/// Bytes that the routed experts of each layer of `config` take in these types, without routers.
+std::vector<std::int64_t> expert_bytes_by_layer(const DecoderConfig& config,
+                                                const GgufTypes& types);
 /// Those of all layers.
 std::int64_t expert_bytes_in_file(const DecoderConfig& config, const GgufTypes& types);
 
