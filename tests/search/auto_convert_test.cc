@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "scratch.h"
+#include "convert/fixtures.h"
 #include "talpa/base/file.h"
 #include "talpa/base/random.h"
 #include "talpa/eval/compare.h"
 #include "talpa/model/accounting.h"
-#include "talpa/nn/decoder.h"
 #include "talpa/search/candidates.h"
 
 namespace talpa::search {
@@ -16,28 +15,18 @@ namespace {
 namespace fs = std::filesystem;
 
 DecoderConfig auto_config() {
-  DecoderConfig c;
-  c.family = Family::kQwen3Moe;
-  c.vocab_size = 64;
-  c.dim = 64;
-  c.num_layers = 2;
-  c.ffn_dim = 64;
-  c.tie_embeddings = true;
-  c.attention.num_heads = 2;
-  c.attention.num_kv_heads = 1;
-  c.attention.head_dim = 32;
-  c.attention.qk_norm = QkNorm::kPerHead;
-  c.moe.num_experts = 8;
-  c.moe.top_k = 2;
-  c.moe.hidden_dim = 32;
-  return c;
+  DecoderConfig config = convert::small_moe();
+  config.dim = config.ffn_dim = 64;
+  config.attention.head_dim = 32;
+  config.moe.hidden_dim = 32;  // whole blocks
+  return config;
 }
 
-ModelFiles saved_model(const fs::path& path, const DecoderConfig& config = auto_config()) {
+LoadedModel saved_model(const fs::path& path, const DecoderConfig& config = auto_config()) {
   nn::Decoder decoder(config);
   decoder.initialise(3);
   save_hf_directory(path, decoder.config(), decoder.provider(), {.dtype = DType::kF32});
-  return open_model(path);
+  return load_model(path, {.threads = 1});
 }
 
 ScoringText random_text() {
@@ -65,13 +54,13 @@ std::uint64_t stored_expert_bytes(const ModelFiles& model) {
 
 TEST(ConvertBest, WritesTheClosestOfThoseWithinTheBits) {
   const testing::Scratch scratch;
-  const ModelFiles model = saved_model(scratch / "model");
+  const LoadedModel model = saved_model(scratch / "model");
   for (const double bits : {3.0, 4.5}) {
     const fs::path out = scratch / "out.gguf";
     fs::remove(out);
     const SearchReport report = convert_best(model, out, random_text(), search_options(bits));
     ASSERT_GE(report.trials.size(), 2u);
-    const auto most = bits / 8 * static_cast<double>(account_of(model.config).expert_params);
+    const auto most = bits / 8 * static_cast<double>(account_of(model.files.config).expert_params);
     for (const Trial& trial : report.trials) {
       EXPECT_LE(static_cast<double>(trial.expert_bytes), most) << trial.name;
       EXPECT_GE(trial.divergence.kl_mean, report.trials[0].divergence.kl_mean);
@@ -89,7 +78,7 @@ TEST(ConvertBest, CountsWhatFilesCannotHoldInBlocks) {
   const testing::Scratch scratch;
   DecoderConfig config = auto_config();
   config.moe.hidden_dim = 48;  // down stays in 16 bits
-  const ModelFiles model = saved_model(scratch / "model", config);
+  const LoadedModel model = saved_model(scratch / "model", config);
   EXPECT_TALPA_ERROR(convert_best(model, scratch / "out.gguf", random_text(), search_options(2.5)),
                      kConfig, "2.5 bits");
   const SearchReport report =
@@ -100,7 +89,7 @@ TEST(ConvertBest, CountsWhatFilesCannotHoldInBlocks) {
 
 TEST(ConvertBest, LeavesNothingWhenInterrupted) {
   const testing::Scratch scratch;
-  const ModelFiles model = saved_model(scratch / "model");
+  const LoadedModel model = saved_model(scratch / "model");
   const std::atomic<bool> cancelled = true;
   SearchOptions options = search_options(3.0);
   options.cancelled = &cancelled;

@@ -28,13 +28,6 @@ void copy_to(const at::Tensor& values, const WeightSpec& spec, float* target) {
   at::from_blob(target, spec.shape, at::kFloat).copy_(values);
 }
 
-/// The bytes as the model stores them, where they are of this type.
-bool copy_stored(const Weight& weight, DType dtype, std::span<std::byte> target) {
-  if (weight.dtype() != dtype) return false;
-  weight.read_rows(0, num_elements(weight.shape) / weight.shape.back(), target.data());
-  return true;
-}
-
 double ratio(double error, double norm) { return norm > 0 ? std::sqrt(error / norm) : 0; }
 
 std::optional<Calibration> opened_calibration(const ModelFiles& model,
@@ -235,7 +228,7 @@ void check_options(const Method& method, const ConvertOptions& options) {
   if (options.reduce_rank != 0 && name != "svd")
     fail(ErrorCode::kUsage, "method {} has no first phase to reduce ranks in", name);
   if (!(options.bits >= 0) || !(options.budget >= 0))
-    fail(ErrorCode::kUsage, "budget {} or bits {} is not a positive number", options.budget,
+    fail(ErrorCode::kUsage, "budget {} or bits {} is negative or no number", options.budget,
          options.bits);
   if (options.bits > 0) check_bits(options, name);
 }
@@ -314,6 +307,12 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   write_text(options.gguf ? fs::path(output.string() + ".json") : output / "conversion.json",
              report.to_json().dump(2) + "\n");
   return report;
+}
+
+bool copy_stored(const Weight& weight, DType dtype, std::span<std::byte> target) {
+  if (weight.dtype() != dtype) return false;
+  weight.read_rows(0, num_elements(weight.shape) / weight.shape.back(), target.data());
+  return true;
 }
 
 fs::path tokenizer_folder(const ModelFiles& model) {

@@ -48,6 +48,9 @@ ConversionReport convert_model(const ModelFiles& model, const std::filesystem::p
 void materialise(const ModelFiles& model, const std::filesystem::path& output, DType dtype,
                  bool overwrite);
 
+/// Copies a tensor's bytes as they are stored if they are of this type; else returns false.
+bool copy_stored(const Weight& weight, DType dtype, std::span<std::byte> target);
+
 /// The folder that a GGUF's tokenizer can come from: the model's, if it has a tokenizer.json.
 std::filesystem::path tokenizer_folder(const ModelFiles& model);
 

@@ -44,6 +44,8 @@ class LayerDistillation {
     best_ = before_ = error(aside_rows, aside_wanted);
     begin();
     for (int step = 0; step < options_.steps && used_T.size(0) > 0; ++step) {
+      if (options_.cancelled != nullptr && *options_.cancelled)
+        fail(ErrorCode::kInterrupted, "interrupted: the refit is not kept");
       const at::Tensor pick = torch::randint(
           used_T.size(0), {std::min(options_.batch_rows, used_T.size(0))}, generator, torch::kLong);
       const at::Tensor batch_T = used_T.index_select(0, pick);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -21,6 +22,7 @@ struct DistilOptions {
   std::int64_t batch_tokens = 4096;  ///< fed together through attention
   DType dtype = DType::kBF16;
   bool overwrite = false;
+  const std::atomic<bool>* cancelled = nullptr;  ///< set: throws kInterrupted soon
 };
 
 struct DistilReport {

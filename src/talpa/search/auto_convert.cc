@@ -41,14 +41,14 @@ class TemporaryFolder {
 /// Converts, scores and keeps the best file.
 class Search {
  public:
-  Search(const ModelFiles& model, const fs::path& output, const ScoringText& text,
+  Search(const LoadedModel& original, const fs::path& output, const ScoringText& text,
          const SearchOptions& options)
-      : model_(model),
+      : base_(original),
+        model_(original.files),
         output_(output),
         folder_(output.string() + ".search"),
         text_(text),
-        options_(options),
-        base_(load_model(model.path, {.threads = options.threads})) {}
+        options_(options) {}
 
   SearchReport run() {
     const Stopwatch watch;
@@ -216,20 +216,21 @@ class Search {
     return candidate;
   }
 
+  const LoadedModel& base_;
   const ModelFiles& model_;
   const fs::path output_;
   const TemporaryFolder folder_;
   const ScoringText& text_;
   const SearchOptions& options_;
-  LoadedModel base_;
   double best_ = 0;
   SearchReport report_;
 };
 
 }  // namespace
 
-SearchReport convert_best(const ModelFiles& model, const fs::path& output, const ScoringText& text,
-                          const SearchOptions& options) {
+SearchReport convert_best(const LoadedModel& original, const fs::path& output,
+                          const ScoringText& text, const SearchOptions& options) {
+  const ModelFiles& model = original.files;
   if (!options.convert.gguf || !(options.convert.bits > 0))
     fail(ErrorCode::kUsage, "method auto chooses types too: give --bits and a GGUF as OUT");
   if (options.convert.materialise)
@@ -238,7 +239,7 @@ SearchReport convert_best(const ModelFiles& model, const fs::path& output, const
     fail(ErrorCode::kUnsupported, "{} has no dense experts to convert", model.path.string());
   if (fs::exists(output) && !options.convert.overwrite)
     fail(ErrorCode::kUsage, "{} exists already", output.string());
-  SearchReport report = Search(model, output, text, options).run();
+  SearchReport report = Search(original, output, text, options).run();
   write_text(output.string() + ".json", report.to_json().dump(2) + "\n");
   return report;
 }

@@ -107,6 +107,14 @@ void show(const convert::ConversionReport& report, const ConvertCommand& command
   print_report(report, command.output);
 }
 
+struct RemovedAtTheEnd {
+  std::filesystem::path path;
+  ~RemovedAtTheEnd() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
 /// The conversion beside OUT, refitted into it.
 void convert_and_refit(const ModelFiles& model, convert::ConvertOptions options,
                        const ConvertCommand& command) {
@@ -120,31 +128,33 @@ void convert_and_refit(const ModelFiles& model, convert::ConvertOptions options,
                    model.config),
       command.refit_tokens, options.seed);
   const std::filesystem::path beside = command.output + ".converted";
+  if (std::filesystem::exists(beside))
+    fail(ErrorCode::kUsage, "{} is in the way: the conversion would lie there meanwhile",
+         beside.string());
   convert::DistilOptions refit = command.refit;
   refit.seed = options.seed;
   refit.dtype = options.dtype;
   refit.overwrite = options.overwrite;
-  options.overwrite = true;
+  refit.cancelled = options.cancelled;
   options.dtype = DType::kF32;
+  const RemovedAtTheEnd removed{beside};
   convert::ConversionReport report = convert::convert_model(model, beside, options);
   report.refit =
       convert::distil(model, open_model(beside), std::move(sequences), command.output, refit);
   report.seconds += report.refit->seconds;
   write_text(std::filesystem::path(command.output) / "conversion.json",
              report.to_json().dump(2) + "\n");
-  std::filesystem::remove_all(beside);
   show(report, command);
 }
 
-void convert_auto(const ModelFiles& model, const convert::ConvertOptions& options,
-                  const ConvertCommand& command) {
+void convert_auto(const convert::ConvertOptions& options, const ConvertCommand& command) {
   if (command.text.file.empty())
     fail(ErrorCode::kUsage, "method auto needs a text to judge conversions by: --text FILE");
   search::SearchOptions search{.convert = options, .threads = command.threads};
   search.cancelled = &catch_interrupts();
   const LoadedModel loaded = load_model(command.model, {.threads = command.threads});
   const auto report =
-      search::convert_best(model, command.output, scoring_text(command.text, loaded), search);
+      search::convert_best(loaded, command.output, scoring_text(command.text, loaded), search);
   if (command.json) return print_json(report.to_json());
   Table table({"conversion", "experts", "weight error", "KL", "ln ratio", "seconds"});
   for (const search::Trial& trial : report.trials)
@@ -184,7 +194,7 @@ void run(const ConvertCommand& command) {
     if (!command.method.empty()) {
       options.gguf = gguf_types(gguf);
       options.dtype = DType::kF32;  // of fits, which are rounded after
-      if (command.method == "auto") return convert_auto(model, options, command);
+      if (command.method == "auto") return convert_auto(options, command);
       return show(convert::convert_model(model, command.output, options), command);
     }
     if (options.budget > 0 || options.bits > 0 || options.latent.latent_dim > 0 ||

@@ -13,13 +13,6 @@ DType gguf_type(const char* option, const std::string& name) {
   return *dtype;
 }
 
-/// The bytes as the model stores them, where they are of this type.
-bool copy_stored(const Weight& weight, DType dtype, std::span<std::byte> target) {
-  if (weight.dtype() != dtype) return false;
-  weight.read_rows(0, num_elements(weight.shape) / weight.shape.back(), target.data());
-  return true;
-}
-
 }  // namespace
 
 convert::GgufTypes gguf_types(const GgufOutput& options) {
@@ -57,7 +50,7 @@ void write_gguf(const ModelFiles& model, const std::string& path, const GgufOutp
     return forget_report();
   }
   save.encoded = [&](const WeightSpec& spec, DType dtype, std::span<std::byte> target) {
-    return copy_stored(model.at(spec.name), dtype, target);
+    return convert::copy_stored(model.at(spec.name), dtype, target);
   };
   const WeightProvider provider = [&](const WeightSpec& spec, float* target) {
     model.at(spec.name).read(target);
