@@ -116,6 +116,43 @@ TEST(BasesObjective, ExactOwnGivesTheGradientOfTheEliminatedError) {
     }
 }
 
+TEST(BasesObjective, NoiseIsPartOfTheLossAndItsGradient) {
+  constexpr double kNoise = 0.3;
+  for (const auto& [name, metric] : objective_cases(kLowRank)) {
+    const BasesSizes& s = kLowRank;
+    const at::Tensor target_NMD = torch::randn({s.experts, s.hidden, s.width}, torch::kDouble);
+    MixedBases bases = random_bases(s, BasisActivation::kTanh, 8);
+    const MixedBases traced = with_gradients(bases);
+    const BasesObjective objective(target_NMD, metric);
+    const auto got = objective.gradients_with_exact_own(bases, 1e-14, kNoise);
+    const at::Tensor own_NMR = bases.own_NMR;
+
+    const at::Tensor formed_NRD =
+        formed_bases(traced.mix_NG(), traced.bases_GRD(), traced.activation);
+    BasesMetric inputs{.over_columns = metric.over_columns};
+    BasesMetric outputs{.over_rows = metric.over_rows, .weight_N = metric.weight_N};
+    at::Tensor penalty = torch::zeros({}, torch::kDouble);
+    for (std::int64_t e = 0; e < s.experts; ++e) {
+      auto of_expert = [e](const BasesMetric& all) {
+        auto one = [e](const at::Tensor& x) {
+          return !x.defined() ? x : x.narrow(0, x.size(0) == 1 ? 0 : e, 1);
+        };
+        return BasesMetric{one(all.over_columns), one(all.over_rows), one(all.weight_N)};
+      };
+      penalty = penalty + squares_by_autograd(formed_NRD.narrow(0, e, 1), of_expert(inputs)) *
+                              squares_by_autograd(own_NMR.narrow(0, e, 1), of_expert(outputs));
+    }
+    const at::Tensor loss =
+        loss_by_autograd(own_NMR.bmm(formed_NRD), target_NMD, metric) +
+        penalty * kNoise / own_NMR.size(2) / squares_by_autograd(target_NMD, metric);
+    loss.backward();
+    EXPECT_NEAR(got.loss.item<double>(), loss.item<double>(), 1e-9) << name;
+    for (const auto& [part, gradient] : got.of)
+      expect_close(gradient / static_cast<double>(target_NMD.numel()),
+                   traced.tensors().at(part).grad(), 1e-7, name + " " + part);
+  }
+}
+
 TEST(BasesObjective, ZerosCostOneAnElementInEveryMetric) {
   for (const auto& [name, metric] : objective_cases(kWhole)) {
     const at::Tensor target_NMD =

@@ -13,7 +13,7 @@ namespace {
 constexpr Sizes kStack{.experts = 8, .hidden = 12, .width = 40};
 
 ConvertOptions options_for(const std::string& method, int group_size, int rank) {
-  ConvertOptions options{.method = method};
+  ConvertOptions options{.method = method, .dtype = DType::kF32};
   options.latent.group_size = group_size;
   options.latent.latent_dim = rank;
   options.latent.factor_down = true;
@@ -169,8 +169,7 @@ TEST(Grouping, ReorderingLeavesTheModelUnchanged) {
     auto at = [&](const char* name) { return original.parameters().at(prefix + name); };
     const LayerExperts experts(
         layer, {at("gate"), at("up"), at("down").transpose(1, 2).contiguous(), at("router")});
-    ConvertOptions options;
-    options.group_by = GroupBy::kOverlap;
+    const ConvertOptions options{.group_by = GroupBy::kOverlap, .dtype = DType::kF32};
     const LayerFit fit = method_named("svd").fit(experts, target, {.options = options});
     moved = moved || fit.tensors.contains("router");
     for (const auto& [name, tensor] : fit.tensors)

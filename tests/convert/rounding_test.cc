@@ -63,7 +63,10 @@ TEST_P(Rounding, WithoutCorrelationItIsPlain) {
   const at::Tensor w = weights(16, 64, 5);
   const at::Tensor plain = round_blocks(w, GetParam().dtype).values_RC;
   const at::Tensor metric = round_blocks(w, GetParam().dtype, torch::eye(64)).values_RC;
-  EXPECT_NEAR((metric - w).norm().item<double>() / (plain - w).norm().item<double>(), 1, 1e-6);
+  // A scale that was tried may beat the one that the search without a metric found.
+  const double ratio = ((metric - w).norm() / (plain - w).norm()).item<double>();
+  EXPECT_LE(ratio, 1 + 1e-6);
+  EXPECT_GE(ratio, 1 - 1e-3);
 }
 
 TEST_P(Rounding, WhatTheFormatHoldsStays) {
@@ -90,6 +93,30 @@ INSTANTIATE_TEST_SUITE_P(Types, Rounding,
                                            RoundingCase{DType::kQ3_0, 0.55},
                                            RoundingCase{DType::kQ2_0, 0.55}),
                          [](const auto& info) { return std::string(name_of(info.param.dtype)); });
+
+TEST(RoundingNoise, IsThatOfNormallyDistributedElements) {
+  EXPECT_EQ(rounding_noise(DType::kF32), 0);
+  EXPECT_LT(rounding_noise(DType::kQ8_0), 1e-4);
+  EXPECT_NEAR(rounding_noise(DType::kQ4_0), 0.007, 0.004);
+  EXPECT_NEAR(rounding_noise(DType::kQ3_0), 0.03, 0.012);
+  EXPECT_NEAR(rounding_noise(DType::kQ2_0), 0.13, 0.05);
+}
+
+TEST(RoundingNoise, HeldBackSolutionsOfDependentRowsErrLessOnceRounded) {
+  torch::manual_seed(11);
+  const at::Tensor nearly_alike =
+      torch::randn({1, 128}) + 0.05 * torch::randn({32, 128});  // rows that Z has
+  const at::Tensor z_RD = nearly_alike.to(torch::kDouble);
+  const at::Tensor w_MD = torch::randn({24, 32}, torch::kDouble).matmul(z_RD);
+  const at::Tensor gram = z_RD.matmul(z_RD.t()), target = w_MD.matmul(z_RD.t());
+  auto error_of = [&](const FitForRounding& fit) {
+    const at::Tensor own = round_blocks(fit.solution_MR, DType::kQ3_0).values_RC;
+    return ((own.to(torch::kDouble).matmul(z_RD) - w_MD).norm() / w_MD.norm()).item<double>();
+  };
+  const FitForRounding plain{
+      std::get<0>(torch::linalg_lstsq(z_RD.t(), w_MD.t())).t().to(torch::kFloat), gram};
+  EXPECT_LT(error_of(fit_for_rounding(target, gram, DType::kQ3_0)), 0.7 * error_of(plain));
+}
 
 TEST(RoundingErrors, NameTheWidth) {
   EXPECT_TALPA_ERROR(round_blocks(weights(2, 40, 1), DType::kQ4_0), kShape, "rows of 40");

@@ -14,10 +14,9 @@ at::Tensor random_stack(std::int64_t experts, std::int64_t rows, std::int64_t co
 
 GroupInput group_of(const std::vector<at::Tensor>& experts_KMD, std::int64_t rank, int reduce = 0) {
   GroupInput input;
-  for (const at::Tensor& stack : experts_KMD) {
-    input.sides.push_back(input.sides.empty() ? Side::kGate : Side::kUp);
-    input.experts_KMD.push_back(stack);
-  }
+  for (std::size_t s = 0; s < experts_KMD.size(); ++s)
+    input.sides.push_back(s == 0 ? Side::kGate : Side::kUp);
+  input.expert_MD = experts_in_memory(experts_KMD);
   input.members.resize(static_cast<std::size_t>(experts_KMD.front().size(0)));
   input.latent_dim = rank;
   input.reduce_rank = reduce;

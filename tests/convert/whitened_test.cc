@@ -16,7 +16,9 @@ GroupInput one_group(const LayerExperts& experts, const std::vector<Side>& sides
                      const Metric& metric) {
   GroupInput input;
   input.sides = sides;
-  for (const Side side : sides) input.experts_KMD.push_back(experts.read(side));
+  std::vector<at::Tensor> stacks;
+  for (const Side side : sides) stacks.push_back(experts.read(side));
+  input.expert_MD = experts_in_memory(std::move(stacks));
   input.members.resize(static_cast<std::size_t>(experts.num_experts()));
   std::iota(input.members.begin(), input.members.end(), 0);
   input.latent_dim = rank;
@@ -155,7 +157,9 @@ TEST(Whitened, GaugeLeavesProducts) {
   torch::manual_seed(11);
   const GroupFactors factors{{torch::randn({3, 5, 4}, torch::kDouble)},
                              torch::randn({4, 9}, torch::kDouble)};
-  const GroupFactors even = balanced(factors);
+  GroupFactors even = factors;
+  for (at::Tensor& left : even.left_KMR) left = left.clone();
+  balance(even);
   EXPECT_LT(relative(even.left_KMR[0].matmul(even.right_RD),
                      factors.left_KMR[0].matmul(factors.right_RD)),
             1e-12);

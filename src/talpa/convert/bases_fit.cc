@@ -76,9 +76,10 @@ bool BasesFit::advance() {
 }
 
 void BasesFit::take_step() {
-  const auto gradients = settings_.exact_ridge > 0
-                             ? objective_.gradients_with_exact_own(now_, settings_.exact_ridge)
-                             : objective_.gradients(now_);
+  const auto gradients =
+      settings_.exact_ridge > 0
+          ? objective_.gradients_with_exact_own(now_, settings_.exact_ridge, settings_.noise)
+          : objective_.gradients(now_);
   const bool last = step_ >= settings_.steps;
   if (step_ % kLook == 0 || last) {
     const double loss = gradients.loss.item<double>();

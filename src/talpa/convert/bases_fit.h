@@ -27,6 +27,8 @@ struct BasesFitSettings {
   /// Above 0: A is solved for at every step, with this ridge, and the optimiser moves bases and
   /// mix only.
   double exact_ridge = 0;
+  /// With exact_ridge: the rounding_noise of what experts' own matrices will be held in.
+  double noise = 0;
   int patience = 2000;   ///< steps without a loss 0.01 % lower after which a fit ends
   int max_restarts = 4;  ///< of a fit that diverged or found nothing, each with half the basis_rate
 };

@@ -83,8 +83,9 @@ at::Tensor BasesObjective::through_rows(const at::Tensor& x, const Chunk& chunk)
 /// One evaluation of all experts.
 class BasesObjective::Pass {
  public:
-  Pass(const BasesObjective& objective, const MixedBases& bases, double ridge, bool backward)
-      : objective_(objective), bases_(bases), ridge_(ridge), backward_(backward) {
+  Pass(const BasesObjective& objective, const MixedBases& bases, bool backward, double ridge = 0,
+       double noise = 0)
+      : objective_(objective), bases_(bases), ridge_(ridge), noise_(noise), backward_(backward) {
     mix_NG_ = bases.mix_NG();
     bases_GRD_ = bases.bases_GRD();
     result_.loss = torch::zeros({}, mix_NG_.options());
@@ -116,20 +117,35 @@ class BasesObjective::Pass {
     const at::Tensor seen_CRD = o.through_columns(formed_CRD, chunk);
     const at::Tensor own_CMR = chunk.of(bases_.own_NMR);
     if (ridge_ > 0)
-      own_CMR.copy_(solved_own(seen_CRD, formed_CRD, chunk.of(o.seen_target_NMD_), ridge_));
+      own_CMR.copy_(
+          solved_own(seen_CRD, formed_CRD, chunk.of(o.seen_target_NMD_), ridge_ + noise_));
     at::Tensor pull_CMD = at::baddbmm(chunk.of(o.seen_target_NMD_), own_CMR, seen_CRD, -1, 1);
     pull_CMD = o.weighted(o.through_rows(pull_CMD, chunk), chunk);
     const at::Tensor error_CMD = at::baddbmm(chunk.of(o.target_NMD_), own_CMR, formed_CRD, -1, 1);
     result_.loss += at::dot(error_CMD.flatten(), pull_CMD.flatten());
-    if (backward_) accumulate(chunk, mixed_CRD, formed_CRD, pull_CMD);
+    if (noise_ > 0) result_.loss += penalty(chunk, formed_CRD, seen_CRD);
+    if (backward_) accumulate(chunk, mixed_CRD, formed_CRD, pull_CMD, seen_CRD);
+  }
+
+  /// Of each expert, what noise mean(diag Z H Z^T) |A|^2 has beside tr(Z H Z^T): [C, 1, 1].
+  at::Tensor noise_of_experts(const Chunk& chunk) const {
+    const at::Tensor own_CMR = chunk.of(bases_.own_NMR);
+    const at::Tensor squares_CMR = own_CMR * objective_.through_rows(own_CMR, chunk);
+    return objective_.weighted(squares_CMR, chunk).sum({1, 2}, /*keepdim=*/true) *
+           (noise_ / static_cast<double>(own_CMR.size(2)));
+  }
+
+  at::Tensor penalty(const Chunk& chunk, const at::Tensor& formed_CRD,
+                     const at::Tensor& seen_CRD) const {
+    return ((formed_CRD * seen_CRD).sum({1, 2}, /*keepdim=*/true) * noise_of_experts(chunk)).sum();
   }
 
   void accumulate(const Chunk& chunk, const at::Tensor& mixed_CRD, const at::Tensor& formed_CRD,
-                  const at::Tensor& pull_CMD) {
+                  const at::Tensor& pull_CMD, const at::Tensor& seen_CRD) {
     if (ridge_ == 0)
       chunk.of(result_.of["own"]).copy_(at::bmm(pull_CMD, formed_CRD.transpose(1, 2)));
-    const at::Tensor formed_gradient_CRD =
-        at::bmm(chunk.of(bases_.own_NMR).transpose(1, 2), pull_CMD);
+    at::Tensor formed_gradient_CRD = at::bmm(chunk.of(bases_.own_NMR).transpose(1, 2), pull_CMD);
+    if (noise_ > 0) formed_gradient_CRD += seen_CRD * noise_of_experts(chunk);
     const at::Tensor mixed_gradient_CX =
         activation_gradient(formed_gradient_CRD, mixed_CRD, formed_CRD, bases_.activation)
             .flatten(1);
@@ -153,7 +169,7 @@ class BasesObjective::Pass {
 
   const BasesObjective& objective_;
   const MixedBases& bases_;
-  const double ridge_;
+  const double ridge_, noise_;
   const bool backward_;
   at::Tensor mix_NG_, bases_GRD_, mix_gradient_NG_, bases_gradient_GX_;
   Gradients result_;
@@ -161,19 +177,19 @@ class BasesObjective::Pass {
 
 at::Tensor BasesObjective::loss(const MixedBases& bases) const {
   const torch::NoGradGuard no_grad;
-  return Pass(*this, bases, 0, false).run().loss;
+  return Pass(*this, bases, false).run().loss;
 }
 
 BasesObjective::Gradients BasesObjective::gradients(const MixedBases& bases) const {
   const torch::NoGradGuard no_grad;
-  return Pass(*this, bases, 0, true).run();
+  return Pass(*this, bases, true).run();
 }
 
-BasesObjective::Gradients BasesObjective::gradients_with_exact_own(MixedBases& bases,
-                                                                   double ridge) const {
+BasesObjective::Gradients BasesObjective::gradients_with_exact_own(MixedBases& bases, double ridge,
+                                                                   double noise) const {
   const torch::NoGradGuard no_grad;
   TALPA_CHECK(ridge > 0);
-  return Pass(*this, bases, ridge, true).run();
+  return Pass(*this, bases, true, ridge, noise).run();
 }
 
 at::Tensor least_squares_own(const at::Tensor& target_MD, const at::Tensor& formed_RD,

@@ -37,11 +37,13 @@ class BasesObjective {
     std::map<std::string, at::Tensor> of;  ///< by MixedBases::tensors, times N M D
   };
   Gradients gradients(const MixedBases& bases) const;
-  /// First sets own_NMR to the least-squares solution for the bases as they are, with `ridge`
-  /// times the mean diagonal added to the normal equations. At the solution the gradient with
-  /// respect to the bases is that of the error with A eliminated (variable projection, Golub and
-  /// Pereyra 1973); "own" is left out of the gradients.
-  Gradients gradients_with_exact_own(MixedBases& bases, double ridge) const;
+  /// First sets own_NMR to the least-squares solution A for the formed bases Z as they are, with
+  /// `ridge` + `noise` times the mean diagonal of Z H Z^T added to the normal equations. At the
+  /// solution the gradient with respect to the bases is that of the loss with A eliminated
+  /// (variable projection, Golub and Pereyra 1973); "own" is left out of the gradients. The loss
+  /// includes noise mean(diag Z H Z^T) |A|^2: what rounding A to few bits will add, if `noise` is
+  /// the square of that rounding relative to A's (rounding_noise).
+  Gradients gradients_with_exact_own(MixedBases& bases, double ridge, double noise = 0) const;
 
  private:
   struct Chunk;

@@ -28,17 +28,16 @@ RightBasis right_basis(const at::Tensor& stacked, std::int64_t rank) {
   const std::int64_t rows = stacked.size(0), columns = stacked.size(1);
   // The left Gram matrix loses directions where singular values vanish, so it serves only when
   // all wanted ones exist.
-  const bool use_left = rows < columns && rank <= rows;
-  const at::Tensor gram = use_left ? stacked.matmul(stacked.t()) : stacked.t().matmul(stacked);
-  auto [values, vectors] = torch::linalg_eigh(gram);
-  values = values.flip(0).clamp_min(0);
-  at::Tensor leading = vectors.flip(1).narrow(1, 0, rank);
-  if (use_left) {
-    leading = stacked.t().matmul(leading);
-    // Orthonormal also where a singular value is nearly zero.
-    leading = orthonormal(leading);
-  }
-  return {leading.contiguous(), values};
+  if (rows >= columns || rank > rows) return right_basis_of_gram(stacked.t().matmul(stacked), rank);
+  RightBasis left = right_basis_of_gram(stacked.matmul(stacked.t()), rank);
+  // Orthonormal also where a singular value is nearly zero.
+  left.basis_DR = orthonormal(stacked.t().matmul(left.basis_DR)).contiguous();
+  return left;
+}
+
+RightBasis right_basis_of_gram(const at::Tensor& gram_DD, std::int64_t rank) {
+  const auto [values, vectors] = torch::linalg_eigh(gram_DD);
+  return {vectors.flip(1).narrow(1, 0, rank).contiguous(), values.flip(0).clamp_min(0)};
 }
 
 at::Tensor leading_eigenvectors(const at::Tensor& gram_DD, std::int64_t rank) {

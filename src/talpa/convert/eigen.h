@@ -15,6 +15,8 @@ struct RightBasis {
   at::Tensor squared_singular_values;
 };
 RightBasis right_basis(const at::Tensor& stacked, std::int64_t rank);
+/// The same from stacked^T stacked [n, n].
+RightBasis right_basis_of_gram(const at::Tensor& gram_DD, std::int64_t rank);
 
 /// Orthonormal basis [n, r] of the leading eigenspace of a positive semidefinite matrix [n, n],
 /// by descending eigenvalue. Where r is a small share of a large n, by subspace iteration

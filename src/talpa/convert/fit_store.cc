@@ -4,6 +4,7 @@
 
 #include "talpa/base/file.h"
 #include "talpa/convert/calibration.h"
+#include "talpa/convert/method.h"
 #include "talpa/format/safetensors_writer.h"
 
 namespace talpa::convert {
@@ -18,6 +19,10 @@ constexpr const char* kReport = "fit.json";
 /// What decides the fit of a layer.
 Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertOptions& options,
             const std::string& calibration_key) {
+  Json types;  // bases are fitted for what experts' own matrices will be rounded to
+  if (options.gguf && method_named(options.method).is_iterative())
+    for (const ExpertTypes& layer : options.gguf->experts)
+      types.push_back({name_of(layer.gate), name_of(layer.up), name_of(layer.down)});
   return {{"model", digest_of(model)},
           {"method", options.method},
           {"latent", config_to_json(target.moe.latent)},
@@ -31,7 +36,8 @@ Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertO
           {"learning_rate", options.learning_rate},
           {"weighted", options.weighted},
           {"seed", options.seed},
-          {"dtype", name_of(options.dtype)}};
+          {"dtype", name_of(options.dtype)},
+          {"types", types}};
 }
 
 Json to_json(const ProjectionFit& fit) {

@@ -9,6 +9,7 @@
 #include "talpa/base/stopwatch.h"
 #include "talpa/convert/bases_metric.h"
 #include "talpa/convert/error_sum.h"
+#include "talpa/convert/rounding.h"
 
 namespace talpa::convert {
 
@@ -77,12 +78,22 @@ MixedBases LayerBases::start(const at::Tensor& target_NMD, Side side) const {
                        context_.options.seed * 1'000'003 + place);
 }
 
+BasesFitSettings LayerBases::settings_for(Side side) const {
+  BasesFitSettings settings = settings_;
+  const ConvertOptions& options = context_.options;
+  if (options.gguf && settings.exact_ridge > 0) {
+    const DType type = type_of_part(options.gguf->of_layer(experts_.layer()), enum_name(side));
+    settings.noise = rounding_noise(type);
+  }
+  return settings;
+}
+
 SideStore::Finished LayerBases::fit_side(std::size_t place, const SideStore& store) const {
   const Stopwatch watch;
   const Side side = sides_[place];
   const Problem problem = problem_of(side);
   const BasesObjective objective(problem.target_NMD, problem.metric);
-  BasesFit fit(objective, start(problem.target_NMD, side), settings_);
+  BasesFit fit(objective, start(problem.target_NMD, side), settings_for(side));
   run_fit(place, fit, store);
   SideStore::Finished result = finished(fit.best(), side, problem);
   result.fit.seconds = watch.elapsed().wall;

@@ -23,6 +23,8 @@ class LayerBases {
   double estimate() const;
 
  private:
+  /// Those of the method, made ready for rounding where a file will round experts' own matrices.
+  BasesFitSettings settings_for(Side side) const;
   struct Problem;
   struct Cost {
     double rest = 0, step = 0;  ///< seconds of what comes before and after; of a step

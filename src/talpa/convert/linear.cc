@@ -117,32 +117,40 @@ class LayerFactoring {
     input.reduce_rank = context_.options.reduce_rank;
     input.refine = context_.options.refine;
     input.metric = metric_ ? &*metric_ : nullptr;
-    for (const Side side : set.sides)
-      input.experts_KMD.push_back(read_members(experts_, side, input.members));
+    input.expert_MD = [&](std::size_t s, std::size_t k) {
+      return experts_.read(set.sides[s], input.members[k], 1)[0];
+    };
     GroupFactors factors = factorise(input);
     for (std::size_t s = 0; s < set.sides.size(); ++s)
       for (std::size_t k = 0; k < input.members.size(); ++k)
-        errors_[s].add(input.members[k], input.experts_KMD[s][k],
-                       factors.left_KMR[s][k].matmul(factors.right_RD));
+        errors_[s].add(input.members[k], input.expert_MD(s, k),
+                       factors.left_KMR[s][static_cast<std::int64_t>(k)].matmul(factors.right_RD));
     return factors;
+  }
+
+  /// As the file will hold factors, or as a rounding or a product wants them.
+  at::ScalarType kept_type() const {
+    const ConvertOptions& options = context_.options;
+    const bool as_written = !options.gguf && !options.materialise && options.dtype == DType::kBF16;
+    return as_written ? torch::kBFloat16 : torch::kFloat;
   }
 
   void factor_set(const SideSet& set, const Factorise& factorise) {
     const Stopwatch watch;
-    const std::int64_t groups = target_.num_groups(), rank = latent_.latent_dim;
-    std::vector<at::Tensor> left_NMR;
-    for (std::size_t s = 0; s < set.sides.size(); ++s)
-      left_NMR.push_back(torch::empty({experts_.num_experts(), experts_.hidden_dim(), rank}));
-    at::Tensor right_GRD = torch::empty({groups, rank, experts_.dim()});
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const GroupFactors factors = factor_group(set, g, factorise);
-      right_GRD[g].copy_(factors.right_RD);
-      for (std::size_t s = 0; s < set.sides.size(); ++s)
-        left_NMR[s]
-            .narrow(0, g * target_.group_size(), target_.group_size())
-            .copy_(factors.left_KMR[s]);
+    std::vector<std::vector<at::Tensor>> lefts(set.sides.size());  // by side and group
+    std::vector<at::Tensor> rights;
+    for (std::int64_t g = 0; g < target_.num_groups(); ++g) {
+      GroupFactors factors = factor_group(set, g, factorise);
+      rights.push_back(factors.right_RD.to(kept_type()));
+      for (std::size_t s = 0; s < set.sides.size(); ++s) {
+        lefts[s].push_back(factors.left_KMR[s].to(kept_type()));
+        factors.left_KMR[s] = at::Tensor();
+      }
     }
-    store(set, left_NMR, right_GRD, watch.elapsed().wall);
+    std::vector<at::Tensor> left_NMR;
+    for (auto& groups : lefts)
+      left_NMR.push_back(groups.size() == 1 ? groups.front() : torch::cat(groups));
+    store(set, left_NMR, torch::stack(rights), watch.elapsed().wall);
   }
 
   void store(const SideSet& set, const std::vector<at::Tensor>& left_NMR,

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "talpa/convert/method.h"
@@ -14,24 +15,26 @@ namespace talpa::convert {
 /// latent; otherwise one).
 struct GroupInput {
   std::vector<Side> sides;
-  std::vector<at::Tensor> experts_KMD;  ///< by side: the group's k matrices, fp32
-  std::vector<std::int64_t> members;    ///< the experts' numbers in the original
-  std::int64_t latent_dim = 0;          ///< r
-  int reduce_rank = 0;                  ///< the paper's first phase, 0 = skipped
-  int refine = 0;                       ///< rounds of refine_inputs
-  const Metric* metric = nullptr;       ///< null without calibration
+  std::vector<std::int64_t> members;  ///< the experts' numbers in the original
+  /// Matrix [M, D] of the s-th side and the k-th member, read anew at every call: a layer's experts
+  /// are never held together.
+  std::function<at::Tensor(std::size_t s, std::size_t k)> expert_MD;
+  std::int64_t latent_dim = 0;     ///< r
+  int reduce_rank = 0;             ///< the paper's first phase, 0 = skipped
+  int refine = 0;                  ///< rounds of refine_inputs
+  const Metric* metric = nullptr;  ///< null without calibration
 };
 
-/// W_i ~ left_i right (mole.md 1.2), fp32 or fp64.
+/// W_i ~ left_i right (mole.md 1.2), in solving_type of D.
 struct GroupFactors {
   std::vector<at::Tensor> left_KMR;  ///< by side
   at::Tensor right_RD;
 };
 
-/// Stacks a group's matrices, M = [W_1; ...; W_k] = U S V^T, and takes right = V_r^T, left_i =
-/// W_i V_r, which is optimal (Eckart-Young-Mirsky): the squared error is the tail sum of squared
-/// singular values. With reduce_rank every expert is first cut to that rank; left_i is refitted
-/// on the originals all the same.
+/// Of a group's matrices one above the other, M = [W_1; ...; W_k] = U S V^T, takes right = V_r^T,
+/// left_i = W_i V_r, which is optimal (Eckart-Young-Mirsky): the squared error is the tail sum of
+/// squared singular values. With reduce_rank every expert is first cut to that rank; left_i is
+/// refitted on the originals all the same.
 GroupFactors svd_group(const GroupInput& input);
 
 /// The same in the calibration's metric, which measures what an error does to the layer's output.
@@ -48,10 +51,17 @@ GroupFactors whitened_group(const GroupInput& input);
 /// sum_i A_i^T D_i W_i R_i), then solves for the A_i. No round makes it worse.
 void refine_inputs(const GroupInput& input, GroupFactors& factors);
 
-/// The factors in one gauge, whose products are the same: right's rows orthogonal, the columns
-/// of all left factors together too, by descending size, and the sizes split evenly between left
-/// and right, which suits narrow types.
-GroupFactors balanced(const GroupFactors& factors);
+/// Brings the factors into one gauge, whose products are the same: right's rows orthogonal, the
+/// columns of all left factors together too, by descending size, and the sizes split evenly between
+/// left and right, which suits narrow types.
+void balance(GroupFactors& factors);
+
+/// The reader of a group whose experts are in memory, by side: [K, M, D].
+inline auto experts_in_memory(std::vector<at::Tensor> experts_KMD) {
+  return [experts_KMD = std::move(experts_KMD)](std::size_t s, std::size_t k) {
+    return experts_KMD[s][static_cast<std::int64_t>(k)];
+  };
+}
 
 /// Latent experts W_i = A_i B_g found group by group in closed form.
 class LinearMethod : public Method {

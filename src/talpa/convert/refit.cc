@@ -34,10 +34,11 @@ class RightEquations {
       at::Tensor left_RR, seen_RD;
       for (std::size_t s = 0; s < input.sides.size(); ++s) {
         const at::Tensor rows_M = input.metric->rows(input.sides[s], input.members[k]);
-        const at::Tensor left_MR = factors.left_KMR[s][k];
+        const at::Tensor left_MR =
+            factors.left_KMR[s][static_cast<std::int64_t>(k)].to(torch::kDouble);
         const at::Tensor weighted_RM = left_MR.t() * rows_M;
         add(left_RR, weighted_RM.matmul(left_MR));
-        add(seen_RD, weighted_RM.matmul(input.experts_KMD[s][k].to(torch::kDouble)));
+        add(seen_RD, weighted_RM.matmul(input.expert_MD(s, k).to(torch::kDouble)));
       }
       left_KRR_.push_back(left_RR);
       add(target_RD_, seen_RD.matmul(metric_KDD_.back()));
@@ -99,13 +100,16 @@ void refit_inputs(const GroupInput& input, GroupFactors& factors) {
   at::Tensor map_DR;
   if (!own) map_DR = refit_map(factors.right_RD, input.metric->input(input.members));
   factors.left_KMR.clear();
-  for (const at::Tensor& experts_KMD : input.experts_KMD)
-    factors.left_KMR.push_back(
-        torch::empty({experts_KMD.size(0), experts_KMD.size(1), input.latent_dim}, torch::kDouble));
+  const at::Tensor first_MD = input.expert_MD(0, 0);
+  const auto group_size = static_cast<std::int64_t>(input.members.size());
+  for (std::size_t s = 0; s < input.sides.size(); ++s)
+    factors.left_KMR.push_back(torch::empty({group_size, first_MD.size(0), input.latent_dim},
+                                            solving_type(first_MD.size(1))));
   for (std::size_t k = 0; k < input.members.size(); ++k) {
     if (own) map_DR = refit_map(factors.right_RD, input.metric->input(input.members[k]));
     for (std::size_t s = 0; s < input.sides.size(); ++s)
-      factors.left_KMR[s][k] = input.experts_KMD[s][k].to(torch::kDouble).matmul(map_DR);
+      factors.left_KMR[s][static_cast<std::int64_t>(k)].copy_(
+          input.expert_MD(s, k).to(torch::kDouble).matmul(map_DR));
   }
 }
 

@@ -40,6 +40,7 @@ class LayerRounding {
 
   EncodedTensors run() {
     fit_.projections.clear();
+    sort_hidden_units();
     if (latent_.enabled() && latent_.share_gate_up_latent && !latent_.mixed) {
       round_inputs({Side::kGate, Side::kUp}, "gate_up_in");
     } else {
@@ -60,13 +61,43 @@ class LayerRounding {
     return fit_.order.empty() ? expert : fit_.order[static_cast<std::size_t>(expert)];
   }
   at::Tensor original_MD(Side side, std::int64_t expert) const {
-    return experts_.read(side, original(expert), 1)[0];
+    const at::Tensor read_MD = experts_.read(side, original(expert), 1)[0];
+    return order_NM_.defined() ? read_MD.index_select(0, order_NM_[expert]) : read_MD;
+  }
+
+  /// Experts' hidden units in the order of their mean square, largest first: down's columns are
+  /// rounded in it, and GPTQ does better when what weighs most comes first. What an expert computes
+  /// does not depend on it.
+  void sort_hidden_units() {
+    if (!metric_) return;
+    std::vector<at::Tensor> orders;
+    for (std::int64_t e = 0; e < num_experts(); ++e)
+      orders.push_back(torch::argsort(metric_->hidden(original(e)).diagonal(), /*stable=*/true, 0,
+                                      /*descending=*/true));
+    order_NM_ = torch::stack(orders);
+    for (const Side side : kSides) {
+      const auto found = fit_.tensors.find(enum_name(side));
+      if (found == fit_.tensors.end()) continue;
+      std::vector<at::Tensor> sorted;
+      for (std::int64_t e = 0; e < num_experts(); ++e)
+        sorted.push_back(found->second[e].index_select(side == Side::kDown ? 1 : 0, order_NM_[e]));
+      found->second = torch::stack(sorted);
+    }
+  }
+
+  void add_error(ErrorSum& sum, std::int64_t expert, const at::Tensor& original_MD,
+                 const at::Tensor& rounded_MD) const {
+    if (!order_NM_.defined()) return sum.add(original(expert), original_MD, rounded_MD);
+    const at::Tensor back_M = torch::argsort(order_NM_[expert]);
+    sum.add(original(expert), original_MD.index_select(0, back_M),
+            rounded_MD.index_select(0, back_M));
   }
   /// Of what a projection is applied to; undefined without statistics.
   at::Tensor moment(Side side, std::int64_t expert) const {
     if (!metric_) return {};
-    return side == Side::kDown ? metric_->hidden(original(expert))
-                               : metric_->input(original(expert));
+    if (side != Side::kDown) return metric_->input(original(expert));
+    const at::Tensor order_M = order_NM_[expert];
+    return metric_->hidden(original(expert)).index_select(0, order_M).index_select(1, order_M);
   }
 
   DType own_type(Side side, std::int64_t columns) const {
@@ -101,7 +132,7 @@ class LayerRounding {
       const RoundedMatrix rounded =
           round_blocks(weight_RC, own_type(side, weight_RC.size(1)), moment(side, e));
       append(encoded_[name], rounded);
-      error.add(original(e), expert_MD, down ? rounded.values_RC.t() : rounded.values_RC);
+      add_error(error, e, expert_MD, down ? rounded.values_RC.t() : rounded.values_RC);
       kept[static_cast<std::size_t>(original(e))] = true;
       values.push_back(rounded.values_RC);
     }
@@ -139,7 +170,7 @@ class LayerRounding {
         const std::int64_t e = g * size + static_cast<std::int64_t>(i) % size;
         append(encoded_[enum_name(sides[s])], rounded.left[i]);
         lefts[s].push_back(rounded.left[i].values_RC);
-        errors[s].add(original(e), originals[i], rounded.left[i].values_RC.matmul(right_GRD[g]));
+        add_error(errors[s], e, originals[i], rounded.left[i].values_RC.matmul(right_GRD[g]));
       }
     }
     fit_.tensors[right_name] = right_GRD;
@@ -172,7 +203,7 @@ class LayerRounding {
         const std::int64_t e = g * size + static_cast<std::int64_t>(i);
         right_NRM[e].copy_(rounded.right[i].values_RC);
         append(encoded_["down"], rounded.right[i]);
-        error.add(original(e), originals[i].t(), left_GDR[g].matmul(right_NRM[e]).t());
+        add_error(error, e, originals[i].t(), left_GDR[g].matmul(right_NRM[e]).t());
       }
     }
     fit_.tensors["down_out"] = left_GDR;
@@ -223,7 +254,7 @@ class LayerRounding {
       append(encoded_[name], own);
       values.push_back(own.values_RC);
       const at::Tensor own_MR = down ? own.values_RC.t() : own.values_RC;
-      error.add(original(e), expert_MD, own_MR.matmul(formed_RD));
+      add_error(error, e, expert_MD, own_MR.matmul(formed_RD));
     }
     fit_.tensors[name] = torch::stack(values);
     fit_.projections.push_back(error.result(0));
@@ -232,14 +263,19 @@ class LayerRounding {
   RoundedMatrix round_own(Side side, const at::Tensor& expert_MD, const at::Tensor& formed_RD,
                           const at::Tensor& moment_XX) const {
     const at::Tensor wide_RD = formed_RD.to(torch::kDouble);
+    const at::Tensor target_MD = expert_MD.to(torch::kDouble);
     if (side == Side::kDown) {
-      const at::Tensor own_MR = least_squares_own(expert_MD, wide_RD, {});
-      return round_blocks(own_MR.t(), own_type(side, own_MR.size(0)), moment_XX);
+      const DType type = own_type(side, expert_MD.size(0));
+      const auto own =
+          fit_for_rounding(target_MD.matmul(wide_RD.t()), wide_RD.matmul(wide_RD.t()), type);
+      return round_blocks(own.solution_MR.t(), type, moment_XX);
     }
-    const at::Tensor own_MR = least_squares_own(expert_MD, wide_RD, moment_XX);
+    const DType type = own_type(side, formed_RD.size(0));
     const at::Tensor seen_RD =
         moment_XX.defined() ? wide_RD.matmul(moment_XX.to(torch::kDouble)) : wide_RD;
-    return round_blocks(own_MR, own_type(side, own_MR.size(1)), seen_RD.matmul(wide_RD.t()));
+    const auto own =
+        fit_for_rounding(target_MD.matmul(seen_RD.t()), seen_RD.matmul(wide_RD.t()), type);
+    return round_blocks(own.solution_MR, type, own.gram_RR);
   }
 
   const LayerExperts& experts_;
@@ -247,6 +283,7 @@ class LayerRounding {
   const ExpertTypes& types_;
   LayerFit& fit_;
   std::optional<Metric> metric_;
+  at::Tensor order_NM_;  ///< places of hidden units in the original; undefined: as they were
   EncodedTensors encoded_;
 };
 

@@ -1,12 +1,14 @@
 // R rows, C columns of what is rounded; K columns of a block.
 #include "talpa/convert/rounding.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 
 #include "talpa/base/error.h"
 #include "talpa/convert/eigen.h"
 #include "talpa/format/block_rounding.h"
+#include "talpa/format/scale_search.h"
 
 namespace talpa::convert {
 
@@ -36,11 +38,11 @@ struct BlockRow {
   std::byte* bytes;
 };
 
-void round_block(DType dtype, const BlockRow& row) {
-  const detail::BlockLevels levels = levels_of(dtype);
-  const float scale = best_scale_of(dtype, row.weights);
+/// Rounds to one scale; returns the error that the factor leaves, the sum of squared `errors`.
+float round_to_scale(const detail::BlockLevels& levels, float scale, const BlockRow& row,
+                     std::int8_t* q) {
   const float inverse = detail::inverse(scale);
-  std::int8_t q[kBlock];
+  float sum = 0;
   for (std::int64_t j = 0; j < kBlock; ++j) {
     const int level = detail::nearest_level(levels, row.weights[j] * inverse);
     q[j] = static_cast<std::int8_t>(level);
@@ -49,8 +51,42 @@ void round_block(DType dtype, const BlockRow& row) {
     const float* passed = row.factor + j * row.factor_step;
     const float error = (row.weights[j] - row.values[j]) / passed[j];
     row.errors[j] = error;
+    sum += error * error;
     for (std::int64_t k = j + 1; k < kBlock; ++k) row.weights[k] -= error * passed[k];
   }
+  return sum;
+}
+
+/// Scales around the one of least squared error, among which the factor may find a better one.
+constexpr float kTriedScales[] = {0.76f, 0.82f, 0.88f, 0.94f, 1.06f, 1.12f, 1.18f};
+/// More levels than these gain nothing by trying.
+constexpr int kTriedLevels = 8;
+
+/// The scale that leaves the least error behind when errors are passed on within the block.
+float tried_scale(const detail::BlockLevels& levels, float scale, const BlockRow& row) {
+  float weights[kBlock], values[kBlock], errors[kBlock];
+  std::int8_t q[kBlock];
+  auto error_of = [&](float tried) {
+    std::copy_n(row.weights, kBlock, weights);
+    return round_to_scale(levels, tried,
+                          {weights, values, errors, row.factor, row.factor_step, nullptr}, q);
+  };
+  float best = scale, least = error_of(scale);
+  for (const float share : kTriedScales) {
+    const float tried = detail::as_f16(scale * share);
+    const float error = error_of(tried);
+    if (error < least) least = error, best = tried;
+  }
+  return best;
+}
+
+void round_block(DType dtype, const BlockRow& row) {
+  const detail::BlockLevels levels = levels_of(dtype);
+  float scale = best_scale_of(dtype, row.weights);
+  if (row.factor != nullptr && levels.greatest - levels.least < kTriedLevels)
+    scale = tried_scale(levels, scale, row);
+  std::int8_t q[kBlock];
+  round_to_scale(levels, scale, row, q);
   store_block(dtype, scale, q, row.bytes);
 }
 
@@ -153,6 +189,20 @@ RoundedMatrix round_blocks(const at::Tensor& weight_RC, DType dtype, const at::T
   RoundedMatrix rounded = round_columns(weight, dtype, error_factor(moment_CC));
   keep_better_rows(weight, moment_CC, plain, rounded);
   return rounded;
+}
+
+double rounding_noise(DType dtype) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(/*seed=*/1);
+  const at::Tensor sample = torch::randn({64, 256}, generator);
+  const at::Tensor error = round_blocks(sample, dtype).values_RC - sample;
+  return (error.square().sum() / sample.square().sum()).item<double>();
+}
+
+FitForRounding fit_for_rounding(const at::Tensor& target_MR, const at::Tensor& gram_RR,
+                                DType dtype) {
+  at::Tensor gram = (gram_RR + gram_RR.t()) / 2;
+  gram.diagonal().add_(rounding_noise(dtype) * gram.diagonal().mean());
+  return {solve_right(target_MR, gram), gram};
 }
 
 RoundedFactors round_input_factors(const std::vector<at::Tensor>& experts_MD,

@@ -14,15 +14,28 @@ at::Tensor cut_rank(const at::Tensor& matrix_MD, int rank) {
   return matrix_MD.matmul(basis_DR).matmul(basis_DR.t());
 }
 
-/// The group's matrices of all sides, one above the other.
-at::Tensor stack_group(const GroupInput& input, at::ScalarType type) {
-  std::vector<at::Tensor> rows;
-  for (const at::Tensor& experts_KMD : input.experts_KMD)
-    for (const at::Tensor& expert : experts_KMD.unbind(0)) {
-      const at::Tensor expert_MD = expert.to(type);
-      rows.push_back(input.reduce_rank > 0 ? cut_rank(expert_MD, input.reduce_rank) : expert_MD);
+/// One after the other the group's matrices of all sides, as the SVD is to see them.
+void for_each_matrix(const GroupInput& input, at::ScalarType type,
+                     const std::function<void(const at::Tensor&)>& use) {
+  for (std::size_t s = 0; s < input.sides.size(); ++s)
+    for (std::size_t k = 0; k < input.members.size(); ++k) {
+      const at::Tensor expert_MD = input.expert_MD(s, k).to(type);
+      use(input.reduce_rank > 0 ? cut_rank(expert_MD, input.reduce_rank) : expert_MD);
     }
-  return torch::cat(rows);
+}
+
+RightBasis shared_basis(const GroupInput& input, const at::Tensor& first_MD, at::ScalarType type) {
+  const std::int64_t columns = first_MD.size(1);
+  const auto matrices = static_cast<std::int64_t>(input.sides.size() * input.members.size());
+  if (matrices * first_MD.size(0) < columns) {  // right_basis may take the smaller Gram matrix
+    std::vector<at::Tensor> rows;
+    for_each_matrix(input, type, [&](const at::Tensor& matrix) { rows.push_back(matrix); });
+    return right_basis(torch::cat(rows), input.latent_dim);
+  }
+  at::Tensor gram_DD = torch::zeros({columns, columns}, type);
+  for_each_matrix(input, type,
+                  [&](const at::Tensor& matrix_MD) { gram_DD.addmm_(matrix_MD.t(), matrix_MD); });
+  return right_basis_of_gram(gram_DD, input.latent_dim);
 }
 
 /// Square roots of the singular values that an expert sees on average; vanishing directions keep
@@ -41,13 +54,20 @@ at::Tensor balance_of(const RightBasis& right, std::int64_t rank, std::int64_t g
 
 GroupFactors svd_group(const GroupInput& input) {
   const auto group_size = static_cast<std::int64_t>(input.members.size());
-  const auto type = solving_type(input.experts_KMD.front().size(2));
-  const RightBasis right = right_basis(stack_group(input, type), input.latent_dim);
+  const at::Tensor first_MD = input.expert_MD(0, 0);
+  const auto type = solving_type(first_MD.size(1));
+  const RightBasis right = shared_basis(input, first_MD, type);
   const at::Tensor scale_R = balance_of(right, input.latent_dim, group_size);
   GroupFactors factors;
   factors.right_RD = (right.basis_DR * scale_R).t();
-  for (const at::Tensor& experts_KMD : input.experts_KMD)
-    factors.left_KMR.push_back(experts_KMD.to(type).matmul(right.basis_DR) / scale_R);
+  for (std::size_t s = 0; s < input.sides.size(); ++s) {
+    factors.left_KMR.push_back(
+        torch::empty({group_size, first_MD.size(0), input.latent_dim}, type));
+    for (std::int64_t k = 0; k < group_size; ++k)
+      factors.left_KMR[s][k].copy_(
+          input.expert_MD(s, static_cast<std::size_t>(k)).to(type).matmul(right.basis_DR) /
+          scale_R);
+  }
   return factors;
 }
 

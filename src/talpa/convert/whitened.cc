@@ -19,7 +19,7 @@ at::Tensor shared_input_basis(const GroupInput& input, const at::Tensor& metric_
       const std::int64_t e = input.members[k];
       const at::Tensor weight_M = input.metric->rows(input.sides[s], e) * input.metric->mass(e);
       const at::Tensor seen_MD =
-          input.experts_KMD[s][k].to(type).matmul(root) * weight_M.sqrt().unsqueeze(1).to(type);
+          input.expert_MD(s, k).to(type).matmul(root) * weight_M.sqrt().unsqueeze(1).to(type);
       gram_DD += seen_MD.t().matmul(seen_MD);
     }
   const at::Tensor leading_DR = leading_eigenvectors(gram_DD, input.latent_dim).to(torch::kDouble);
@@ -37,17 +37,20 @@ GroupFactors factor_inputs(const GroupInput& input) {
 }
 
 GroupFactors factor_outputs(const GroupInput& input) {
-  const at::Tensor& experts_KMD = input.experts_KMD.front();
-  const auto type = solving_type(experts_KMD.size(2));
-  at::Tensor gram_DD =
-      torch::zeros({experts_KMD.size(2), experts_KMD.size(2)}, torch::TensorOptions(type));
+  const at::Tensor first_MD = input.expert_MD(0, 0);
+  const auto type = solving_type(first_MD.size(1));
+  const auto group_size = static_cast<std::int64_t>(input.members.size());
+  at::Tensor gram_DD = torch::zeros({first_MD.size(1), first_MD.size(1)}, type);
   for (std::size_t k = 0; k < input.members.size(); ++k) {
-    const at::Tensor expert_MD = experts_KMD[k].to(type);
+    const at::Tensor expert_MD = input.expert_MD(0, k).to(type);
     gram_DD +=
         expert_MD.t().matmul(input.metric->hidden(input.members[k]).to(type)).matmul(expert_MD);
   }
   const at::Tensor basis_DR = leading_eigenvectors((gram_DD + gram_DD.t()) / 2, input.latent_dim);
-  return {{experts_KMD.to(type).matmul(basis_DR)}, basis_DR.t()};
+  at::Tensor left_KMR = torch::empty({group_size, first_MD.size(0), input.latent_dim}, type);
+  for (std::int64_t k = 0; k < group_size; ++k)
+    left_KMR[k].copy_(input.expert_MD(0, static_cast<std::size_t>(k)).to(type).matmul(basis_DR));
+  return {{left_KMR}, basis_DR.t()};
 }
 
 }  // namespace
@@ -55,30 +58,31 @@ GroupFactors factor_outputs(const GroupInput& input) {
 GroupFactors whitened_group(const GroupInput& input) {
   TALPA_CHECK(input.metric != nullptr);
   const bool down = input.sides.front() == Side::kDown;
-  return balanced(down ? factor_outputs(input) : factor_inputs(input));
+  GroupFactors factors = down ? factor_outputs(input) : factor_inputs(input);
+  balance(factors);
+  return factors;
 }
 
-GroupFactors balanced(const GroupFactors& factors) {
-  const auto [rows_DR, mixing_RR] = torch::linalg_qr(factors.right_RD.t());
-  const std::int64_t rank = factors.right_RD.size(0);
-  std::vector<at::Tensor> lefts;
+void balance(GroupFactors& factors) {
+  const auto [rows_DR, mixing_RR] = torch::linalg_qr(factors.right_RD.t().to(torch::kDouble));
+  const std::int64_t group_size = factors.left_KMR.front().size(0);
   at::Tensor gram_RR = torch::zeros_like(mixing_RR);
-  std::int64_t group_size = 1;
-  for (const at::Tensor& left_KMR : factors.left_KMR) {
-    group_size = left_KMR.size(0);
-    lefts.push_back(left_KMR.to(mixing_RR.scalar_type()).matmul(mixing_RR.t()));
-    const at::Tensor rows = lefts.back().reshape({-1, rank});
-    gram_RR += rows.t().matmul(rows);
-  }
-  auto [values_R, vectors_RR] = torch::linalg_eigh(gram_RR);
+  for (const at::Tensor& left_KMR : factors.left_KMR)
+    for (const at::Tensor& left : left_KMR.unbind(0)) {
+      const at::Tensor left_MR = left.to(torch::kDouble);
+      gram_RR.addmm_(left_MR.t(), left_MR);
+    }
+  const at::Tensor turned_RR = mixing_RR.matmul(gram_RR).matmul(mixing_RR.t());
+  const auto [values_R, vectors_RR] = torch::linalg_eigh((turned_RR + turned_RR.t()) / 2);
   const at::Tensor turn_RR = vectors_RR.flip(1);
   const at::Tensor size_R =
       (values_R.flip(0).clamp_min(0) / static_cast<double>(group_size)).pow(0.25);
   const at::Tensor scale_R = size_R.clamp_min(size_R.max().item<double>() * 1e-3 + 1e-30);
-  GroupFactors result;
-  for (const at::Tensor& left : lefts) result.left_KMR.push_back(left.matmul(turn_RR) / scale_R);
-  result.right_RD = (rows_DR.matmul(turn_RR) * scale_R).t();
-  return result;
+  const at::Tensor map_RR = mixing_RR.t().matmul(turn_RR) / scale_R;
+  for (at::Tensor& left_KMR : factors.left_KMR)
+    for (at::Tensor left_MR : left_KMR.unbind(0))
+      left_MR.copy_(left_MR.to(torch::kDouble).matmul(map_RR));
+  factors.right_RD = (rows_DR.matmul(turn_RR) * scale_R).t().to(factors.left_KMR.front());
 }
 
 }  // namespace talpa::convert
