@@ -130,6 +130,45 @@ TEST(Convert, EveryClosedFormMethodMakesAModelThatRuns) {
   }
 }
 
+TEST(Convert, WidthsGoToLayersThatNeedThem) {
+  const testing::Scratch scratch;
+  DecoderConfig config = small_moe();
+  nn::Decoder decoder(config);
+  decoder.initialise(3);
+  {
+    const torch::NoGradGuard no_grad;  // inputs of the first layer's experts have rank 3
+    for (const char* name : {"layers.0.moe.gate", "layers.0.moe.up"}) {
+      at::Tensor experts_NMD = decoder.parameters().at(name);
+      const at::Tensor rank_3 = torch::randn({3, config.dim});
+      experts_NMD.copy_(torch::randn({config.moe.num_experts, config.moe.hidden_dim, 3})
+                            .matmul(rank_3)
+                            .mul(0.02));
+    }
+  }
+  save_hf_directory(scratch / "moe", decoder.config(), decoder.provider(), {.dtype = DType::kF32});
+  const ModelFiles original = open_model(scratch / "moe");
+  ConvertOptions options{.budget = 0.7, .dtype = DType::kF32};
+  const double even = convert_model(original, scratch / "even", options).relative_error;
+  options.allocate = true;
+  const ConversionReport report = convert_model(original, scratch / "spread", options);
+  EXPECT_LE(report.expert_share, 0.7);
+  ASSERT_EQ(report.latent.latent_dims.size(), static_cast<std::size_t>(config.num_layers));
+  EXPECT_LT(report.latent.latent_dims[0], report.latent.latent_dims[1]);
+  EXPECT_LT(report.relative_error, even);
+  const ModelFiles spread = open_model(scratch / "spread");
+  EXPECT_EQ(spread.config.moe.latent, report.latent);
+  EXPECT_EQ(account_of(spread.config).expert_params, report.expert_params_after);
+  materialise(spread, scratch / "dense", DType::kF32, true);
+  EXPECT_LT(largest_difference(logits_of(scratch / "spread"), logits_of(scratch / "dense")), 1e-5);
+  save_gguf(scratch / "spread.gguf", spread.config,
+            [&](const WeightSpec& spec, float* values) { spread.at(spec.name).read(values); },
+            {.dtype = DType::kF32});
+  EXPECT_EQ(open_model(scratch / "spread.gguf").config.moe.latent, report.latent);
+  options.method = "prune";
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kUsage,
+                     "no latent widths");
+}
+
 TEST(Convert, CalibrationMustBeThereAndFit) {
   const testing::Scratch scratch;
   const ModelFiles original = open_model(save_random(scratch / "moe"));

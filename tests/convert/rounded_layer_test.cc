@@ -59,6 +59,31 @@ TEST(RoundedLayer, DenseExpertsErrLessInWhatTheySee) {
   }
 }
 
+/// What an expert makes of x: down (silu(gate x) * up x), down stored transposed.
+at::Tensor output_of(const at::Tensor& gate_MD, const at::Tensor& up_MD, const at::Tensor& down_MD,
+                     const at::Tensor& x_TD) {
+  return (torch::silu(x_TD.matmul(gate_MD.t())) * x_TD.matmul(up_MD.t())).matmul(down_MD);
+}
+
+TEST(RoundedLayer, ExpertsComputeTheSameWhateverTheOrderOfTheirHiddenUnits) {
+  const LayerStatistics statistics = random_statistics(kRounded, 5);
+  const LayerExperts experts(0, random_experts(kRounded, 6), &statistics);
+  LayerFit fit;
+  round_layer(experts, {}, types_of(DType::kQ8_0, DType::kQ8_0), fit);
+  bool moved = false;
+  const at::Tensor x_TD = torch::randn({20, kRounded.width});
+  for (std::int64_t e = 0; e < kRounded.experts; ++e) {
+    auto read = [&](Side side) { return experts.read(side, e, 1)[0]; };
+    auto rounded = [&](Side side) { return dense_of(fit, side)[e]; };
+    moved = moved || relative(rounded(Side::kGate), read(Side::kGate)) > 0.1;
+    EXPECT_LT(
+        relative(output_of(rounded(Side::kGate), rounded(Side::kUp), rounded(Side::kDown), x_TD),
+                 output_of(read(Side::kGate), read(Side::kUp), read(Side::kDown), x_TD)),
+        0.03);
+  }
+  EXPECT_TRUE(moved);
+}
+
 struct LayerCase {
   const char* method;
   LatentConfig latent;

@@ -62,6 +62,28 @@ TEST(DecoderConfigTest, LatentOptionsMustFitTogether) {
   EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "needs moe.num_experts > 0");
 }
 
+TEST(DecoderConfigTest, WidthsByLayerAreOneEachAndAtMostTheLatentWidth) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  config.moe.latent = {.latent_dim = 8};
+  auto expect_refused = [&](std::vector<int> widths, const char* why) {
+    config.moe.latent.latent_dims = std::move(widths);
+    EXPECT_TALPA_ERROR(config.validate("m"), kConfig, why);
+  };
+  const auto layers = static_cast<std::size_t>(config.num_layers);
+  std::vector<int> widths(layers, 4);
+  expect_refused(widths, "is not the largest of m.moe.latent.latent_dims, 4");
+  widths.front() = 8;
+  config.moe.latent.latent_dims = widths;
+  config.validate("m");
+  EXPECT_EQ(config.moe.latent.of_layer(0).latent_dim, 8);
+  EXPECT_EQ(config.moe.latent.of_layer(1), (LatentConfig{.latent_dim = 4}));
+  widths.back() = 0;
+  expect_refused(widths, "outside 1 to");
+  expect_refused(std::vector<int>(layers + 1, 8), "is not one width for each of m.num_layers");
+  config.moe.latent.mixed = true;
+  expect_refused(std::vector<int>(layers, 8), "needs mixed = false");
+}
+
 TEST(DecoderConfigTest, LowRankBasesAreNarrowerThanFullOnes) {
   DecoderConfig config = config_of(Family::kTalpa);
   config.moe.latent = {

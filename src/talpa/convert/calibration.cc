@@ -141,10 +141,27 @@ LayerStatistics Calibration::layer(int layer, const DecoderConfig& config) const
   return s;
 }
 
+namespace {
+
+/// Without settings that have their defaults, so that a digest outlives settings that are added.
+Json without_defaults(const Json& settings, const Json& defaults) {
+  if (!settings.is_object()) return settings;
+  Json rest = Json::object();
+  for (const auto& [name, value] : settings.items())
+    if (!defaults.contains(name))
+      rest[name] = value;
+    else if (value != defaults[name])
+      rest[name] = without_defaults(value, defaults[name]);
+  return rest;
+}
+
+}  // namespace
+
 std::string digest_of(const ModelFiles& model) {
   constexpr std::size_t kDigestedBytes = 1024;
   std::uint64_t hash = 0xcbf29ce484222325ULL;
-  const std::string description = config_to_json(model.config).dump();
+  const std::string description =
+      without_defaults(config_to_json(model.config), config_to_json(DecoderConfig())).dump();
   mix(hash, std::as_bytes(std::span(description)));
   for (const auto& [name, weight] : model.weights)
     if (name.ends_with(".moe.router"))

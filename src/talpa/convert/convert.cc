@@ -1,6 +1,7 @@
 // N experts, M expert width, D model width.
 #include "talpa/convert/convert.h"
 
+#include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include <cmath>
@@ -12,7 +13,9 @@
 #include "talpa/convert/calibration.h"
 #include "talpa/convert/fit_store.h"
 #include "talpa/convert/rounded_layer.h"
+#include "talpa/convert/widths.h"
 #include "talpa/model/accounting.h"
+#include "talpa/model/expert_parts.h"
 #include "talpa/nn/moe/latent_experts.h"
 
 namespace talpa::convert {
@@ -86,6 +89,22 @@ class LayerConverter {
            });
   }
 
+  /// What the directions of every layer hold; undefined for layers without experts.
+  std::vector<at::Tensor> spectra() const {
+    std::vector<at::Tensor> all(static_cast<std::size_t>(target_.num_layers));
+    Progress progress("reading spectra", target_.num_layers);
+    for (int layer = 0; layer < target_.num_layers; ++layer) {
+      if (model_.config.is_moe_layer(layer))
+        all[static_cast<std::size_t>(layer)] =
+            with_experts(layer, [&](const LayerExperts& experts, const FitContext& context) {
+              context.progress(0, {});
+              return method_.spectrum(experts, target_, context);
+            });
+      progress.update(layer + 1);
+    }
+    return all;
+  }
+
   void start() { progress_.emplace(fmt::format("converting ({})", method_.name()), 1000); }
 
   /// The bytes of a tensor that was rounded, or false.
@@ -131,7 +150,7 @@ class LayerConverter {
       store_.save(layer, fit_);
     }
     report_.expert_params_after +=
-        fit_.expert_params > 0 ? fit_.expert_params : account_of(one_layer()).expert_params;
+        fit_.expert_params > 0 ? fit_.expert_params : account_of(one_layer(layer)).expert_params;
     if (options_.materialise) materialise_fit(layer);
     if (options_.gguf) round_fit(layer);
     for (const ProjectionFit& fit : fit_.projections) report_.projections.push_back({layer, fit});
@@ -142,7 +161,7 @@ class LayerConverter {
     const LatentConfig dense;
     const auto before = fit_.projections;
     encoded_ = with_experts(layer, [&](const LayerExperts& experts, const FitContext&) {
-      return round_layer(experts, options_.materialise ? dense : target_.moe.latent,
+      return round_layer(experts, options_.materialise ? dense : target_.moe.latent.of_layer(layer),
                          options_.gguf->of_layer(layer), fit_);
     });
     for (ProjectionFit& fit : fit_.projections)
@@ -156,10 +175,11 @@ class LayerConverter {
                                     *options_.gguf)[static_cast<std::size_t>(layer)];
   }
 
-  /// The target with one layer, which is an MoE layer.
-  DecoderConfig one_layer() const {
+  /// The target with this layer alone, which is an MoE layer.
+  DecoderConfig one_layer(int layer) const {
     DecoderConfig config = target_;
     config.num_layers = 1;
+    config.moe.latent = target_.moe.latent.of_layer(layer);
     config.moe.dense_layers.clear();
     return config;
   }
@@ -231,6 +251,40 @@ void check_options(const Method& method, const ConvertOptions& options) {
     fail(ErrorCode::kUsage, "budget {} or bits {} is negative or no number", options.budget,
          options.bits);
   if (options.bits > 0) check_bits(options, name);
+  if (options.allocate && options.bits > 0)
+    fail(ErrorCode::kUsage, "widths are given to layers within a budget or a width, not bits");
+}
+
+/// `target` with its width given to layers anew, within the same budget.
+DecoderConfig with_allocated_widths(const ModelFiles& model, DecoderConfig target,
+                                    ConvertOptions options) {
+  LatentConfig& latent = target.moe.latent;
+  if (!latent.enabled() || latent.mixed)
+    fail(ErrorCode::kUsage, "method {} has no latent widths to give to layers", options.method);
+  const int step = options.gguf ? 32 : 8;
+  const DecoderConfig& original = model.config;
+  auto params_of = [&](std::int64_t r) {
+    return static_cast<double>(stored_expert_params(target, expert_parts(target, r)));
+  };
+  const double rest = params_of(0), one = params_of(1) - rest;
+  const auto dense = static_cast<double>(dense_expert_params(original));
+  const int layers = num_moe_layers(original);
+  const auto total = options.budget > 0
+                         ? static_cast<std::int64_t>((options.budget * dense - rest) / one * layers)
+                         : std::int64_t{latent.latent_dim} * layers;
+  options.scratch.clear();
+  ConversionReport unused;
+  auto spectra = LayerConverter(model, target, options, unused).spectra();
+  // Above this a layer would be larger than it was.
+  const auto widest = static_cast<std::int64_t>((dense - rest) / one);
+  for (at::Tensor& spectrum_D : spectra)
+    if (spectrum_D.defined())
+      spectrum_D = spectrum_D.narrow(0, 0, std::min(spectrum_D.size(0), widest));
+  latent.latent_dims = widths_by_spectrum(spectra, total, step);
+  latent.latent_dim = *std::max_element(latent.latent_dims.begin(), latent.latent_dims.end());
+  target.validate("");
+  log::info("latent widths of layers: {}", fmt::join(latent.latent_dims, ", "));
+  return target;
 }
 
 void sum_up(ConversionReport& report, const DecoderConfig& original,
@@ -289,7 +343,8 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   const Stopwatch watch;
   const Method& method = method_named(options.method);
   check_options(method, options);
-  const DecoderConfig target = method.plan(model.config, options);
+  DecoderConfig target = method.plan(model.config, options);
+  if (options.allocate) target = with_allocated_widths(model, std::move(target), options);
   ConversionReport report;
   report.method = options.method;
   report.latent = target.moe.latent;

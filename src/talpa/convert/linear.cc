@@ -53,7 +53,10 @@ class LayerFactoring {
  public:
   LayerFactoring(const LayerExperts& experts, const DecoderConfig& target,
                  const FitContext& context)
-      : experts_(experts), latent_(target.moe.latent), target_(target), context_(context) {
+      : experts_(experts),
+        latent_(target.moe.latent.of_layer(experts.layer())),
+        target_(target),
+        context_(context) {
     if (experts.statistics() != nullptr) metric_.emplace(*experts.statistics());
     order_ = expert_order(experts_, factored_sides(latent_), latent_, context_.options.group_by);
   }
@@ -68,6 +71,17 @@ class LayerFactoring {
     }
     reorder_rest();
     return std::move(fit_);
+  }
+
+  /// What the directions of a factor hold, best first, summed over groups and sets: [D] fp64.
+  at::Tensor spectrum(const std::function<at::Tensor(const GroupInput&)>& spectrum_of) {
+    at::Tensor sum_D = torch::zeros({experts_.dim()}, torch::kDouble);
+    for (const SideSet& set : side_sets(latent_))
+      for (std::int64_t g = 0; g < target_.num_groups(); ++g) {
+        const at::Tensor values = spectrum_of(input_of(set, members(g)));
+        sum_D.narrow(0, 0, values.size(0)) += values.to(torch::kDouble).clamp_min(0);
+      }
+    return sum_D;
   }
 
   /// Factors the first group of every set and scales by the number of groups; of a large group two
@@ -103,23 +117,30 @@ class LayerFactoring {
     return watch.elapsed().wall;
   }
 
+  /// The experts `numbers` as one group; `set` must outlive it.
+  GroupInput input_of(const SideSet& set, std::vector<std::int64_t> numbers) const {
+    GroupInput input;
+    input.sides = set.sides;
+    input.expert_MD = [this, &set, numbers](std::size_t s, std::size_t k) {
+      return experts_.read(set.sides[s], numbers[k], 1)[0];
+    };
+    input.members = std::move(numbers);
+    input.latent_dim = latent_.latent_dim;
+    input.reduce_rank = context_.options.reduce_rank;
+    input.refine = context_.options.refine;
+    input.metric = metric_ ? &*metric_ : nullptr;
+    return input;
+  }
+
   /// A group, or its first `count` experts.
   GroupFactors factor_group(const SideSet& set, std::int64_t group, const Factorise& factorise,
                             std::int64_t count = 0) {
     if (group == 0) errors_.clear();
     for (const Side side : set.sides)
       if (group == 0) errors_.emplace_back(side, experts_.statistics());
-    GroupInput input;
-    input.sides = set.sides;
-    input.members = members(group);
-    if (count > 0) input.members.resize(static_cast<std::size_t>(count));
-    input.latent_dim = latent_.latent_dim;
-    input.reduce_rank = context_.options.reduce_rank;
-    input.refine = context_.options.refine;
-    input.metric = metric_ ? &*metric_ : nullptr;
-    input.expert_MD = [&](std::size_t s, std::size_t k) {
-      return experts_.read(set.sides[s], input.members[k], 1)[0];
-    };
+    std::vector<std::int64_t> numbers = members(group);
+    if (count > 0) numbers.resize(static_cast<std::size_t>(count));
+    const GroupInput input = input_of(set, std::move(numbers));
     GroupFactors factors = factorise(input);
     for (std::size_t s = 0; s < set.sides.size(); ++s)
       for (std::size_t k = 0; k < input.members.size(); ++k)
@@ -209,6 +230,14 @@ LayerFit LinearMethod::fit(const LayerExperts& experts, const DecoderConfig& tar
     check_enough_rows(*experts.statistics(), experts.layer(), experts.dim(), name());
   return LayerFactoring(experts, target, context).run([this](const GroupInput& input) {
     return factors_of(input);
+  });
+}
+
+at::Tensor LinearMethod::spectrum(const LayerExperts& experts, const DecoderConfig& target,
+                                  const FitContext& context) const {
+  const torch::NoGradGuard no_grad;
+  return LayerFactoring(experts, target, context).spectrum([this](const GroupInput& input) {
+    return spectrum_of(input);
   });
 }
 

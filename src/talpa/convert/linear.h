@@ -36,6 +36,8 @@ struct GroupFactors {
 /// squared singular values. With reduce_rank every expert is first cut to that rank; left_i is
 /// refitted on the originals all the same.
 GroupFactors svd_group(const GroupInput& input);
+/// Squared singular values of M, descending: what is lost behind each width.
+at::Tensor svd_spectrum(const GroupInput& input);
 
 /// The same in the calibration's metric, which measures what an error does to the layer's output.
 /// Gate and up: minimises sum_i tr(D_i (W_i - A_i B) R_i (W_i - A_i B)^T) with the experts' input
@@ -45,6 +47,8 @@ GroupFactors svd_group(const GroupInput& input);
 /// Down, whose output side is shared: leading eigenvectors of sum_i W_i H_i W_i^T with the
 /// experts' hidden moments H_i (closed form of min sum_i tr((W_i - C D_i) H_i (W_i - C D_i)^T)).
 GroupFactors whitened_group(const GroupInput& input);
+/// The eigenvalues, descending; of gate and up with one R for the group.
+at::Tensor whitened_spectrum(const GroupInput& input);
 
 /// Lowers the objective of gate and up where the R_i differ, for which there is no closed form:
 /// a round improves B for the given A_i (conjugate gradients on sum_i A_i^T D_i A_i B R_i =
@@ -71,12 +75,15 @@ class LinearMethod : public Method {
                const FitContext& context) const override;
   double estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
                           const FitContext& context) const override;
+  at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
+                      const FitContext& context) const override;
 
  protected:
   /// The latent setting that options ask for, widths from a budget still open.
   virtual LatentConfig latent_of(const DecoderConfig& original,
                                  const ConvertOptions& options) const;
   virtual GroupFactors factors_of(const GroupInput& input) const = 0;
+  virtual at::Tensor spectrum_of(const GroupInput& input) const = 0;
   /// Fits by a calibration if there is one.
   virtual bool uses_statistics() const { return needs_statistics(); }
 };
@@ -89,6 +96,7 @@ class SvdMethod : public LinearMethod {
 
  protected:
   GroupFactors factors_of(const GroupInput& input) const override { return svd_group(input); }
+  at::Tensor spectrum_of(const GroupInput& input) const override { return svd_spectrum(input); }
 };
 
 /// The SVD in the metric of what the experts see (mole.md 2.3 b).
@@ -100,6 +108,9 @@ class WhitenedSvdMethod : public LinearMethod {
 
  protected:
   GroupFactors factors_of(const GroupInput& input) const override { return whitened_group(input); }
+  at::Tensor spectrum_of(const GroupInput& input) const override {
+    return whitened_spectrum(input);
+  }
 };
 
 /// One latent into the experts and one out of them, of one width: NVIDIA's LatentMoE
@@ -116,6 +127,7 @@ class Tucker2Method : public LinearMethod {
   LatentConfig latent_of(const DecoderConfig& original,
                          const ConvertOptions& options) const override;
   GroupFactors factors_of(const GroupInput& input) const override;
+  at::Tensor spectrum_of(const GroupInput& input) const override;
   bool uses_statistics() const override { return true; }
 };
 

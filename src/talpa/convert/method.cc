@@ -12,6 +12,10 @@
 
 namespace talpa::convert {
 
+at::Tensor Method::spectrum(const LayerExperts&, const DecoderConfig&, const FitContext&) const {
+  fail(ErrorCode::kUsage, "method {} has no spectra to give layers their widths by", name());
+}
+
 const std::vector<const Method*>& methods() {
   static const SvdMethod svd;
   static const WhitenedSvdMethod svd_whitened;

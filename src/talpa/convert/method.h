@@ -70,6 +70,10 @@ class Method {
                              const ConvertOptions& options) const = 0;
   virtual LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                        const FitContext& context) const = 0;
+  /// What each direction of a latent holds of the layer in the fit's metric, best first: the sum
+  /// behind the first r is what a width of r loses. Throws kUsage where a method has none.
+  virtual at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
+                              const FitContext& context) const;
   /// Seconds that fit() of this layer will take, from a small timed part of it, within a quarter.
   virtual double estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
                                   const FitContext& context) const = 0;

@@ -23,10 +23,11 @@ struct RoundedMatrix {
 /// tr((W - W') H (W - W')^T) is made small by GPTQ (Frantar et al. 2023, arXiv 2210.17323,
 /// algorithm 1): columns are rounded from the left, and each passes its error on to those still
 /// open through the Cholesky factor of (H + 0.01 mean(diag H) I)^-1. A block's scale is the one of
-/// least squared error for its elements as they stand when the block is reached. Rows for which
-/// plain rounding happens to be better in H keep that, so no row is ever worse. Without a moment
-/// every block gets its best scale (best_scale_of). Matrices that the format can hold exactly stay
-/// as they are.
+/// least squared error for its elements as they stand when the block is reached, for Q3_0 and Q2_0
+/// the best of eight around it by the error left after the block has passed its own on. Rows for
+/// which plain rounding happens to be better in H keep that, so no row is ever worse. Without a
+/// moment every block gets its best scale (best_scale_of). Matrices that the format can hold
+/// exactly stay as they are.
 RoundedMatrix round_blocks(const at::Tensor& weight_RC, DType dtype,
                            const at::Tensor& moment_CC = {});
 

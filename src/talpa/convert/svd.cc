@@ -52,6 +52,11 @@ at::Tensor balance_of(const RightBasis& right, std::int64_t rank, std::int64_t g
 
 }  // namespace
 
+at::Tensor svd_spectrum(const GroupInput& input) {
+  const at::Tensor first_MD = input.expert_MD(0, 0);
+  return shared_basis(input, first_MD, solving_type(first_MD.size(1))).squared_singular_values;
+}
+
 GroupFactors svd_group(const GroupInput& input) {
   const auto group_size = static_cast<std::int64_t>(input.members.size());
   const at::Tensor first_MD = input.expert_MD(0, 0);

@@ -18,4 +18,8 @@ GroupFactors Tucker2Method::factors_of(const GroupInput& input) const {
   return input.metric != nullptr ? whitened_group(input) : svd_group(input);
 }
 
+at::Tensor Tucker2Method::spectrum_of(const GroupInput& input) const {
+  return input.metric != nullptr ? whitened_spectrum(input) : svd_spectrum(input);
+}
+
 }  // namespace talpa::convert

@@ -9,8 +9,8 @@ namespace talpa::convert {
 
 namespace {
 
-at::Tensor shared_input_basis(const GroupInput& input, const at::Tensor& metric_DD) {
-  const at::Tensor root_DD = cholesky_factor(metric_DD);
+/// sum_i S^T W_i^T D_i W_i S of gate and up.
+at::Tensor input_gram(const GroupInput& input, const at::Tensor& root_DD) {
   const auto type = solving_type(root_DD.size(0));
   const at::Tensor root = root_DD.to(type);
   at::Tensor gram_DD = torch::zeros_like(root);
@@ -20,9 +20,28 @@ at::Tensor shared_input_basis(const GroupInput& input, const at::Tensor& metric_
       const at::Tensor weight_M = input.metric->rows(input.sides[s], e) * input.metric->mass(e);
       const at::Tensor seen_MD =
           input.expert_MD(s, k).to(type).matmul(root) * weight_M.sqrt().unsqueeze(1).to(type);
-      gram_DD += seen_MD.t().matmul(seen_MD);
+      gram_DD.addmm_(seen_MD.t(), seen_MD);
     }
-  const at::Tensor leading_DR = leading_eigenvectors(gram_DD, input.latent_dim).to(torch::kDouble);
+  return gram_DD;
+}
+
+/// sum_i W_i H_i W_i^T of down.
+at::Tensor output_gram(const GroupInput& input) {
+  const std::int64_t width = input.expert_MD(0, 0).size(1);
+  const auto type = solving_type(width);
+  at::Tensor gram_DD = torch::zeros({width, width}, type);
+  for (std::size_t k = 0; k < input.members.size(); ++k) {
+    const at::Tensor expert_MD = input.expert_MD(0, k).to(type);
+    gram_DD +=
+        expert_MD.t().matmul(input.metric->hidden(input.members[k]).to(type)).matmul(expert_MD);
+  }
+  return (gram_DD + gram_DD.t()) / 2;
+}
+
+at::Tensor shared_input_basis(const GroupInput& input, const at::Tensor& metric_DD) {
+  const at::Tensor root_DD = cholesky_factor(metric_DD);
+  const at::Tensor leading_DR =
+      leading_eigenvectors(input_gram(input, root_DD), input.latent_dim).to(torch::kDouble);
   // B = V^T S^-1 solves B S = V^T.
   return orthonormal_rows(torch::linalg_solve_triangular(root_DD, leading_DR.t(), /*upper=*/false,
                                                          /*left=*/false));
@@ -40,13 +59,7 @@ GroupFactors factor_outputs(const GroupInput& input) {
   const at::Tensor first_MD = input.expert_MD(0, 0);
   const auto type = solving_type(first_MD.size(1));
   const auto group_size = static_cast<std::int64_t>(input.members.size());
-  at::Tensor gram_DD = torch::zeros({first_MD.size(1), first_MD.size(1)}, type);
-  for (std::size_t k = 0; k < input.members.size(); ++k) {
-    const at::Tensor expert_MD = input.expert_MD(0, k).to(type);
-    gram_DD +=
-        expert_MD.t().matmul(input.metric->hidden(input.members[k]).to(type)).matmul(expert_MD);
-  }
-  const at::Tensor basis_DR = leading_eigenvectors((gram_DD + gram_DD.t()) / 2, input.latent_dim);
+  const at::Tensor basis_DR = leading_eigenvectors(output_gram(input), input.latent_dim);
   at::Tensor left_KMR = torch::empty({group_size, first_MD.size(0), input.latent_dim}, type);
   for (std::int64_t k = 0; k < group_size; ++k)
     left_KMR[k].copy_(input.expert_MD(0, static_cast<std::size_t>(k)).to(type).matmul(basis_DR));
@@ -61,6 +74,15 @@ GroupFactors whitened_group(const GroupInput& input) {
   GroupFactors factors = down ? factor_outputs(input) : factor_inputs(input);
   balance(factors);
   return factors;
+}
+
+at::Tensor whitened_spectrum(const GroupInput& input) {
+  TALPA_CHECK(input.metric != nullptr);
+  const bool down = input.sides.front() == Side::kDown;
+  const at::Tensor gram_DD =
+      down ? output_gram(input)
+           : input_gram(input, cholesky_factor(input.metric->input(input.members)));
+  return torch::linalg_eigvalsh(gram_DD).flip(0);
 }
 
 void balance(GroupFactors& factors) {

@@ -66,10 +66,12 @@ Account account_of(const DecoderConfig& config) {
     if (!lookup) account.active_params += count;
     if (!lookup && spec.shape.size() == 2) rest_macs += static_cast<double>(count);
   }
-  const int layers = num_moe_layers(config);
-  if (layers > 0) {
-    account.active_params += layers * std::llround(expert_bytes_read(config, 1, 1));
-    account.expert_macs_per_token = layers * expert_macs(config);
+  DecoderConfig one = config;
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    if (!config.is_moe_layer(layer)) continue;
+    one.moe.latent = config.moe.latent.of_layer(layer);
+    account.active_params += std::llround(expert_bytes_read(one, 1, 1));
+    account.expert_macs_per_token += expert_macs(one);
   }
   account.macs_per_token = rest_macs + account.expert_macs_per_token;
   account.kv_elements_per_token = std::int64_t{2} * config.num_layers *

@@ -1,5 +1,7 @@
 #include "talpa/model/decoder_config.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -122,6 +124,30 @@ class Validator {
     if (l.basis_activation != BasisActivation::kNone && !l.mixed)
       refuse("moe.latent.basis_activation", enum_name(l.basis_activation), "needs mixed = true");
     if (l.basis_rank != 0) low_rank_bases(l);
+    if (!l.latent_dims.empty()) widths_by_layer(l);
+  }
+
+  void widths_by_layer(const LatentConfig& l) const {
+    const char* const key = "moe.latent.latent_dims";
+    if (l.mixed)
+      refuse(key, fmt::format("{}", fmt::join(l.latent_dims, ", ")), "needs mixed = false");
+    if (l.latent_dims.size() != static_cast<std::size_t>(c_.num_layers))
+      refuse(
+          key, fmt::format("{}", fmt::join(l.latent_dims, ", ")),
+          fmt::format("is not one width for each of {} = {}", name("num_layers"), c_.num_layers));
+    int largest = 0;
+    for (int layer = 0; layer < c_.num_layers; ++layer) {
+      const int width = l.latent_dims[static_cast<std::size_t>(layer)];
+      const std::string one = fmt::format("{}[{}]", key, layer);
+      if (c_.is_moe_layer(layer))
+        range(one.c_str(), width, 1, kMaxDim);
+      else
+        range(one.c_str(), width, 0, 0);
+      largest = std::max(largest, width);
+    }
+    if (largest != l.latent_dim)
+      refuse("moe.latent.latent_dim", l.latent_dim,
+             fmt::format("is not the largest of {}, {}", name(key), largest));
   }
 
   void low_rank_bases(const LatentConfig& l) const {
@@ -139,6 +165,13 @@ class Validator {
 };
 
 }  // namespace
+
+LatentConfig LatentConfig::of_layer(int layer) const {
+  LatentConfig one = *this;
+  if (!latent_dims.empty()) one.latent_dim = latent_dims.at(static_cast<std::size_t>(layer));
+  one.latent_dims.clear();
+  return one;
+}
 
 void DecoderConfig::validate(const std::string& path) const { Validator(*this, path).run(); }
 

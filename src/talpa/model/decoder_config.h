@@ -82,6 +82,9 @@ struct LatentConfig {
   bool mixed = false;                 ///< every expert mixes all bases, weights `mix`
   BasisActivation basis_activation = BasisActivation::kNone;  ///< needs mixed
   int basis_rank = 0;  ///< k_b, rank of a basis, below r and n; 0 = full bases; needs mixed
+  /// r of every layer where they differ, 0 for dense layers; latent_dim is then the largest. Not
+  /// for mixed bases. Empty: latent_dim everywhere.
+  std::vector<int> latent_dims;
 
   static constexpr auto fields() {
     using C = LatentConfig;
@@ -95,9 +98,12 @@ struct LatentConfig {
         field("mixed", &C::mixed, "every expert mixes all bases of the layer"),
         field("basis_activation", &C::basis_activation,
               "nonlinearity on mixed bases: none, silu, tanh"),
-        field("basis_rank", &C::basis_rank, "rank of a mixed basis, 0 = full")};
+        field("basis_rank", &C::basis_rank, "rank of a mixed basis, 0 = full"),
+        field("latent_dims", &C::latent_dims, "latent width of every layer, where they differ")};
   }
   bool enabled() const { return latent_dim > 0; }
+  /// The setting of one layer, with its own width.
+  LatentConfig of_layer(int layer) const;
   bool operator==(const LatentConfig&) const = default;
 };
 

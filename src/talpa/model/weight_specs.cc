@@ -16,6 +16,7 @@ class SpecList {
       attention();
       add("ffn_norm", {c_.dim});
       if (c_.is_moe_layer(layer)) {
+        latent_ = c_.moe.latent.of_layer(layer);
         experts();
       } else {
         feed_forward("ffn", c_.ffn_dim);
@@ -60,7 +61,7 @@ class SpecList {
 
   void experts() {
     const MoeConfig& moe = c_.moe;
-    const LatentConfig& latent = moe.latent;
+    const LatentConfig& latent = latent_;
     const bool on = latent.enabled();
     const bool shared_latent = on && latent.share_gate_up_latent;
     add("moe.router", {moe.num_experts, c_.dim});
@@ -73,8 +74,7 @@ class SpecList {
   }
 
   void input_latent(const std::string& name) {
-    const LatentConfig& latent = c_.moe.latent;
-    const std::int64_t r = latent.latent_dim, rank = latent.basis_rank;
+    const std::int64_t r = latent_.latent_dim, rank = latent_.basis_rank;
     add(name + "_in", {c_.num_groups(), rank > 0 ? rank : r, c_.dim});
     if (rank > 0) add(name + "_basis", {c_.num_groups(), r - rank, rank});
     mixing(name);
@@ -82,29 +82,29 @@ class SpecList {
 
   /// What comes with bases that are mixed.
   void mixing(const std::string& name) {
-    const LatentConfig& latent = c_.moe.latent;
-    if (latent.basis_rank > 0) add(name + "_pivot", {c_.num_groups(), latent.latent_dim});
-    if (latent.mixed) add(name + "_mix", {c_.moe.num_experts, c_.num_groups()});
+    if (latent_.basis_rank > 0) add(name + "_pivot", {c_.num_groups(), latent_.latent_dim});
+    if (latent_.mixed) add(name + "_mix", {c_.moe.num_experts, c_.num_groups()});
   }
 
   void input_matrix(const std::string& name, bool factored, bool shared_latent) {
     if (factored && !shared_latent) input_latent(name);
-    const std::int64_t columns = factored ? c_.moe.latent.latent_dim : c_.dim;
+    const std::int64_t columns = factored ? latent_.latent_dim : c_.dim;
     add(name, {c_.moe.num_experts, c_.moe.hidden_dim, columns});
   }
 
   void down(bool factored) {
     const MoeConfig& moe = c_.moe;
-    const std::int64_t rows = factored ? moe.latent.latent_dim : c_.dim;
+    const std::int64_t rows = factored ? latent_.latent_dim : c_.dim;
     add("moe.down", {moe.num_experts, rows, moe.hidden_dim});
     if (!factored) return;
-    const std::int64_t r = moe.latent.latent_dim, rank = moe.latent.basis_rank;
+    const std::int64_t r = latent_.latent_dim, rank = latent_.basis_rank;
     add("moe.down_out", {c_.num_groups(), c_.dim, rank > 0 ? rank : r});
     if (rank > 0) add("moe.down_basis", {c_.num_groups(), rank, r - rank});
     mixing("moe.down");
   }
 
   const DecoderConfig& c_;
+  LatentConfig latent_;  ///< of the layer at hand
   std::string prefix_;
   std::vector<WeightSpec> specs_;
 };

@@ -8,6 +8,7 @@
 
 #include "talpa/base/random.h"
 #include "talpa/model/basis_pivots.h"
+#include "talpa/model/hf_names.h"
 
 namespace talpa::nn {
 namespace {
@@ -79,7 +80,8 @@ class Initialiser {
 
   // Entries of A B have the variance r var(A) var(B).
   double factor_std(const std::string& name, double std) const {
-    const double root_r = std::sqrt(static_cast<double>(latent_.latent_dim));
+    const LatentConfig latent = latent_.of_layer(split_weight_name(name).layer);
+    const double root_r = std::sqrt(static_cast<double>(latent.latent_dim));
     if (latent_.basis_activation == BasisActivation::kNone) return std::sqrt(std / root_r);
     const bool basis = ends_with(name, {"_in", "_out"});
     return basis ? 1 : std / (root_r * activation_rms(latent_.basis_activation));

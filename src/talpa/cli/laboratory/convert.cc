@@ -1,6 +1,7 @@
 #include "talpa/convert/convert.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/ranges.h>
 
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
@@ -76,6 +77,8 @@ void print_report(const convert::ConversionReport& report, const std::string& ou
   }
   std::string setting = fmt::format("{} experts a layer", report.num_experts);
   if (report.latent.enabled()) setting = fmt::format("latent width {}", report.latent.latent_dim);
+  if (!report.latent.latent_dims.empty())
+    setting = fmt::format("latent widths {}", fmt::join(report.latent.latent_dims, ", "));
   print_data(fmt::format(
       "{}\n{}: {}, experts {:.2f} M -> {:.2f} M parameters ({:.1f} %), relative error {:.4f}, "
       "{:.1f} s\n{}\n",
@@ -257,6 +260,9 @@ void add_latent_options(CLI::App& app, ConvertCommand& options) {
   app.add_option("--reduce-rank", options.convert.reduce_rank,
                  "First phase: cut every expert to this rank before stacking, 0 = skip")
       ->capture_default_str()
+      ->group(kGroup);
+  app.add_flag("--allocate", options.convert.allocate,
+               "svd, svd-whitened, tucker2: layers get widths by their spectra")
       ->group(kGroup);
   app.add_option("--group-by", options.group_by,
                  "order: groups of experts as numbered; overlap: of those that are alike")
