@@ -29,6 +29,12 @@ KvCache& KvCache::operator=(KvCache&&) noexcept = default;
 int KvCache::length() const { return layers_->length; }
 int KvCache::capacity() const { return layers_->capacity; }
 
+std::uint64_t KvCache::bytes() const {
+  std::uint64_t chunks = 0;
+  for (const auto& layer : layers_->chunks) chunks += layer.size();
+  return chunks * static_cast<std::uint64_t>(layers_->shape.chunk_bytes());
+}
+
 void KvCache::truncate(int length) {
   if (length < 0 || length > layers_->length)
     fail(ErrorCode::kUsage, "cannot truncate a cache of {} tokens to {}", layers_->length, length);
