@@ -118,17 +118,17 @@ void Scheduler::Impl::step() {
 Scheduler::Scheduler(const LoadedModel& loaded, const SchedulerOptions& options)
     : impl_(std::make_unique<Impl>(loaded, options)) {}
 
-Scheduler::~Scheduler() {
+Scheduler::~Scheduler() { stop(); }
+
+void Scheduler::stop() {
   {
     const std::lock_guard lock(impl_->mutex);
-    impl_->stopping = true;
+    impl_->stopping = impl_->draining = true;
   }
   impl_->work.notify_all();
-  impl_->thread.join();
-  while (auto pending = impl_->line.take()) {
-    CompletionEvent dropped{.index = pending->index, .finish = FinishReason::kCancelled};
-    pending->completions->push(std::move(dropped));
-  }
+  if (impl_->thread.joinable()) impl_->thread.join();
+  while (auto pending = impl_->line.take())
+    pending->completions->push({.index = pending->index, .finish = FinishReason::kCancelled});
 }
 
 int Scheduler::context() const { return impl_->options.context; }
@@ -153,6 +153,11 @@ std::shared_ptr<Completions> Scheduler::submit(std::vector<CompletionRequest> re
 void Scheduler::drain() {
   const std::lock_guard lock(impl_->mutex);
   impl_->draining = true;
+}
+
+bool Scheduler::draining() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->draining;
 }
 
 bool Scheduler::idle() const {

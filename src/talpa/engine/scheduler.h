@@ -23,8 +23,9 @@ struct SchedulerStats {
   std::size_t waiting = 0, running = 0;
   std::uint64_t kv_bytes = 0;
   std::uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;
-  double busy_seconds = 0;  ///< of steps
-  RoutingCounts routing;    ///< since the start
+  std::uint64_t cached_tokens = 0;  ///< of prompts, whose keys and values were there already
+  double busy_seconds = 0;          ///< of steps
+  RoutingCounts routing;            ///< since the start
 };
 
 /// The queue is full: to be tried again later.
@@ -44,7 +45,7 @@ class Scheduler {
  public:
   /// The model must not be fed by others meanwhile.
   Scheduler(const LoadedModel& loaded, const SchedulerOptions& options);
-  /// Drops what is not finished.
+  /// stop()
   ~Scheduler();
 
   /// Tokens of prompt and answer together.
@@ -54,6 +55,9 @@ class Scheduler {
   std::shared_ptr<Completions> submit(std::vector<CompletionRequest> requests);
   /// Takes no more from now on; what was taken is finished.
   void drain();
+  bool draining() const;
+  /// Ends what waits and runs, as cancelled.
+  void stop();
   /// Nothing waits or runs.
   bool idle() const;
   SchedulerStats stats() const;
