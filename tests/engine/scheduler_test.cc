@@ -208,6 +208,41 @@ TEST(SchedulerTest, DrainingFinishesWhatWasTaken) {
   EXPECT_EQ(scheduler.stats().kv_bytes, 0u);
 }
 
+/// Log-probabilities of all tokens, to be compared to the last bit.
+std::vector<float> numbers_of(const Outcome& outcome) {
+  std::vector<float> numbers;
+  for (const TokenLogprob& t : outcome.tokens) numbers.push_back(t.logprob);
+  return numbers;
+}
+
+TEST(SchedulerTest, ASharedPrefixChangesNoBit) {
+  Scheduler shared(reference_moe(), {.parallel = 3});
+  Scheduler plain(reference_moe(), {.parallel = 3, .prefix_bytes = 0});
+  const auto beginning = random_tokens(300, 5, 4096);
+  for (const int length : {0, 1, 40, 84, 85, 86, 300}) {
+    CompletionRequest request = request_of(std::max(length, 1), 60 + length, 150);
+    if (length == 0) request.prompt.clear();
+    request.prompt.insert(request.prompt.begin(), beginning.begin(), beginning.end());
+    request.logprobs = 0;
+    const auto with = run(shared, {request, request}), without = run(plain, {request});
+    EXPECT_EQ(with[0].usage.cached_tokens, length == 0 ? 0 : 256);
+    EXPECT_EQ(without[0].usage.cached_tokens, 0);
+    for (const Outcome& o : with) EXPECT_EQ(numbers_of(o), numbers_of(without[0])) << length;
+  }
+  EXPECT_GT(shared.stats().prefix_bytes, 0u);
+  EXPECT_EQ(plain.stats().prefix_bytes, 0u);
+}
+
+/// A chat's next turn finds the tokens of the answer too.
+TEST(SchedulerTest, TheNextTurnFindsTheAnswer) {
+  Scheduler scheduler(reference_moe(), {.parallel = 1});
+  CompletionRequest request = request_of(100, 8, 200);
+  request.logprobs = 0;
+  const Outcome first = run(scheduler, {request})[0];
+  for (const TokenLogprob& t : first.tokens) request.prompt.push_back(t.token);
+  EXPECT_EQ(run(scheduler, {request})[0].usage.cached_tokens, 256);
+}
+
 TEST(SchedulerTest, CountsTokensAndExpertRows) {
   Scheduler scheduler(reference_moe(), {.parallel = 4});
   run(scheduler, {request_of(30, 1, 5), request_of(20, 2, 7)});

@@ -21,7 +21,7 @@ std::size_t rows_of(const SequenceInput& input) {
 }  // namespace
 
 Batch::Batch(const LoadedModel& loaded, const SchedulerOptions& options)
-    : loaded_(loaded), options_(options) {
+    : loaded_(loaded), options_(options), prefixes_(options.prefix_bytes) {
   const auto parallel = static_cast<std::size_t>(options.parallel);
   const auto row_bytes =
       sizeof(float) * static_cast<std::size_t>(loaded.model->config().vocab_size);
@@ -35,14 +35,15 @@ std::uint64_t Batch::kv_bytes() const {
   return total;
 }
 
-void Batch::add(PendingCompletion pending) {
+int Batch::add(PendingCompletion pending) {
   const auto completions = pending.completions;
   CompletionEvent failed{.index = pending.index};
   try {
-    sequences_.emplace_back(loaded_, std::move(pending));
+    return sequences_.emplace_back(loaded_, std::move(pending), prefixes_).cached_tokens();
   } catch (const std::exception& error) {
     failed.error = error.what();
     completions->push(std::move(failed));
+    return 0;
   }
 }
 

@@ -14,8 +14,9 @@ class Batch {
 
   std::size_t size() const { return sequences_.size(); }
   std::uint64_t kv_bytes() const;
-  /// A request that cannot begin is told so.
-  void add(PendingCompletion pending);
+  std::uint64_t prefix_bytes() const { return prefixes_.bytes(); }
+  /// A request that cannot begin is told so. Returns the tokens of its prompt that are there.
+  int add(PendingCompletion pending);
   /// Drops what was cancelled, then feeds the rest: a token of each that generates, and parts of
   /// prompts in turns.
   void step(RoutingCounts& routing);
@@ -36,6 +37,7 @@ class Batch {
   const LoadedModel& loaded_;
   SchedulerOptions options_;
   std::size_t max_rows_;  ///< of logits in a step
+  PrefixStore prefixes_;
   std::list<Sequence> sequences_;
   std::size_t turn_ = 0;  ///< which prompt is read first
   Fed fed_;

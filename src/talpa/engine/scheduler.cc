@@ -82,7 +82,7 @@ bool Scheduler::Impl::join() {
   while (batch.size() < static_cast<std::size_t>(options.parallel)) {
     auto next = line.take();
     if (!next) break;
-    batch.add(std::move(*next));
+    stats.cached_tokens += static_cast<std::uint64_t>(batch.add(std::move(*next)));
   }
   stats.running = batch.size();
   return !stopping;
@@ -108,6 +108,7 @@ void Scheduler::Impl::step() {
   const std::lock_guard lock(mutex);
   stats.running = batch.size();
   stats.kv_bytes = batch.kv_bytes();
+  stats.prefix_bytes = batch.prefix_bytes();
   stats.busy_seconds += seconds.count();
   stats.prompt_tokens += batch.last_step().prompt_tokens;
   stats.generated_tokens += batch.last_step().generated_tokens;

@@ -15,13 +15,17 @@ struct SchedulerOptions {
                           ///< others go on
   std::size_t logit_bytes = std::size_t{64} << 20;  ///< of a step at most, of scored prompts
 
+  /// Of beginnings of texts whose keys and values are kept for others that begin so; 0 = none.
+  std::uint64_t prefix_bytes = std::uint64_t{256} << 20;
+
   /// Throws kConfig naming the setting.
   void validate() const;
 };
 
 struct SchedulerStats {
   std::size_t waiting = 0, running = 0;
-  std::uint64_t kv_bytes = 0;
+  std::uint64_t kv_bytes = 0;      ///< of what runs; what is shared counts with each
+  std::uint64_t prefix_bytes = 0;  ///< kept for others
   std::uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;
   std::uint64_t cached_tokens = 0;  ///< of prompts, whose keys and values were there already
   double busy_seconds = 0;          ///< of steps

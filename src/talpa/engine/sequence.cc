@@ -4,13 +4,18 @@
 
 namespace talpa {
 
-Sequence::Sequence(const LoadedModel& loaded, PendingCompletion pending)
+Sequence::Sequence(const LoadedModel& loaded, PendingCompletion pending, PrefixStore& prefixes)
     : pending_(std::move(pending)),
+      prefixes_(prefixes),
       continuation_(loaded, pending_.request.prompt, pending_.request.generate),
       cache_(*loaded.model, continuation_.capacity()),
       vocab_size_(static_cast<std::size_t>(loaded.model->config().vocab_size)) {
   if (pending_.request.score_prompt) prompt_scores_.resize(continuation_.prompt().size());
-  if (!prompt_scores_.empty()) prompt_scores_[0].token = continuation_.prompt()[0];
+  if (!prompt_scores_.empty())  // each token's logits are wanted: all must be fed
+    prompt_scores_[0].token = continuation_.prompt()[0];
+  else
+    event_.usage.cached_tokens = prefixes_.load(continuation_.prompt(), cache_);
+  fed_ = static_cast<std::size_t>(event_.usage.cached_tokens);
   event_.index = pending_.index;
   event_.usage.prompt_tokens = static_cast<int>(continuation_.prompt().size());
   event_.usage.queue_seconds = pending_.seconds();
@@ -35,6 +40,7 @@ SequenceInput Sequence::next(std::size_t tokens, std::size_t rows) {
 
 bool Sequence::take(std::span<float> logits, std::vector<ScoreTask>& tasks) {
   const std::size_t first = fed_;
+  const bool read_prompt = reads_prompt();
   fed_ += in_step_;
   const bool generates = !reads_prompt() && !continuation_.finished();
   if (generates) choose(logits.last(vocab_size_), tasks);
@@ -44,6 +50,8 @@ bool Sequence::take(std::span<float> logits, std::vector<ScoreTask>& tasks) {
     event_.usage.seconds = pending_.seconds();
     over_ = true;
   }
+  if (over_ || (read_prompt && !reads_prompt()))
+    prefixes_.keep(continuation_.history().first(fed_), cache_);
   return generates;
 }
 

@@ -5,6 +5,7 @@
 
 #include "talpa/engine/completions.h"
 #include "talpa/engine/continuation.h"
+#include "talpa/engine/prefix_store.h"
 
 namespace talpa {
 
@@ -32,13 +33,15 @@ struct ScoreTask {
 class Sequence {
  public:
   /// Throws as Continuation.
-  Sequence(const LoadedModel& loaded, PendingCompletion pending);
+  Sequence(const LoadedModel& loaded, PendingCompletion pending, PrefixStore& prefixes);
 
   bool cancelled() const { return pending_.completions->cancelled(); }
   /// It still reads its prompt.
   bool reads_prompt() const { return fed_ < continuation_.prompt().size(); }
   bool over() const { return over_; }
   std::uint64_t kv_bytes() const { return cache_.bytes(); }
+  /// Tokens of its prompt that it need not read.
+  int cached_tokens() const { return event_.usage.cached_tokens; }
 
   /// Its part of a step, of at least one token: at most `tokens`, with logits at most `rows`.
   SequenceInput next(std::size_t tokens, std::size_t rows);
@@ -55,6 +58,7 @@ class Sequence {
   void choose(std::span<float> logits, std::vector<ScoreTask>& tasks);
 
   PendingCompletion pending_;
+  PrefixStore& prefixes_;
   Continuation continuation_;
   KvCache cache_;
   std::size_t vocab_size_;

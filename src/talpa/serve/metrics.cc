@@ -75,6 +75,8 @@ std::string Metrics::text(const SchedulerStats& stats) const {
   text += single("talpa_requests_waiting", "gauge", "Requests in the queue.", stats.waiting);
   text += single("talpa_requests_running", "gauge", "Requests in the batch.", stats.running);
   text += single("talpa_kv_bytes", "gauge", "Keys and values held.", stats.kv_bytes);
+  text += single("talpa_prefix_bytes", "gauge", "Keys and values kept for texts that begin alike.",
+                 stats.prefix_bytes);
   text += queue_.text("talpa_queue_seconds", "Time in the queue.");
   text += first_token_.text("talpa_first_token_seconds", "Time to the first token.");
   text += token_.text("talpa_token_seconds", "Mean time of a request's further tokens.");

@@ -23,6 +23,7 @@ struct ServeOptions : CommonOptions, ModelOptions {
   std::string alias, api_key, cors_origin, chat_template;
   SchedulerOptions scheduler;
   int max_tokens_default = 0;
+  int prefix_cache = 256;
   int connections = 256;
   int max_body = 16, timeout = 30, drain = 60;
 };
@@ -55,6 +56,7 @@ serve::ServiceOptions service_options(const ServeOptions& options, const LoadedM
                                 .scheduler = options.scheduler};
   if (service.model_name.empty())
     service.model_name = std::filesystem::canonical(loaded.files.path).filename().string();
+  service.scheduler.prefix_bytes = static_cast<std::uint64_t>(options.prefix_cache) << 20;
   if (service.scheduler.context == 0)
     service.scheduler.context = std::min(loaded.model->config().max_positions, kMaxServedContext);
   return service;
@@ -141,6 +143,10 @@ void setup_serve(CLI::App& app) {
         "Where a request asks for none (default: 16 for completions, what fits for chats)");
   count("--step-tokens", options->scheduler.step_tokens,
         "Tokens of a step: smaller keeps streams smoother while long prompts are read");
+  app.add_option("--prefix-cache", options->prefix_cache,
+                 "Memory for beginnings of texts that later requests may share, 0 = off")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("MIB");
   add_network_options(app, *options);
   add_dtype_option(app, *options);
   add_engine_threads_options(app, *options);
