@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -17,16 +19,23 @@ class RunningServer:
 
     def __init__(self, *options, model=MODEL):
         program = os.environ.get("TALPA_PROGRAM", str(ROOT / "build/release/bin/talpa"))
+        self.output = tempfile.NamedTemporaryFile()  # a pipe that nobody empties would stop it
         self.process = subprocess.Popen(
-            [program, "serve", str(model), "--port", "0", *map(str, options)],
-            stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            found = re.search(r" at (http://\S+)", line)
+            [program, "serve", str(model), "--port", "0", *map(str, options)], stderr=self.output)
+        self.url = self._wait_for_url()
+
+    def _wait_for_url(self):
+        deadline = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < deadline:
+            found = re.search(r" at (http://\S+)", self._log())
             if found:
-                self.url = found[1]
-                break
-        else:
-            raise RuntimeError("the server did not start")
+                return found[1]
+            time.sleep(0.05)
+        self.process.kill()
+        raise RuntimeError("the server did not start\n" + self._log())
+
+    def _log(self):
+        return Path(self.output.name).read_text(encoding="utf-8", errors="replace")
 
     def __enter__(self):
         return self
@@ -34,6 +43,6 @@ class RunningServer:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.log = self.process.communicate(timeout=90)[1]
-        if self.process.returncode != 0:
-            raise RuntimeError(f"the server ended with {self.process.returncode}\n{self.log[-2000:]}")
+        status = self.process.wait(timeout=90)
+        if status != 0:
+            raise RuntimeError(f"the server ended with {status}\n{self._log()[-2000:]}")

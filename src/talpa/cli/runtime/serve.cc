@@ -1,4 +1,5 @@
-#include <cstdlib>
+#include <malloc.h>
+
 #include <thread>
 
 #include "talpa/base/error.h"
@@ -78,7 +79,15 @@ void wait_for_signal(const std::atomic<bool>& interrupted, int drain_seconds, Sc
   server.stop();
 }
 
+/// Large bodies of many threads would each stay with an arena of the allocator's.
+void bound_allocator() {
+  mallopt(M_ARENA_MAX, 4);
+  mallopt(M_MMAP_THRESHOLD, 8 << 20);
+  mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}
+
 void run(const ServeOptions& options) {
+  bound_allocator();
   const LoadedModel loaded = load_model(options.model, engine_options(options, options));
   tokenizer_of(loaded);
   serve::Service service(loaded, service_options(options, loaded), template_of(options, loaded));
