@@ -193,7 +193,10 @@ TEST(SchedulerTest, RefusesWhatItCannotCarryOut) {
   bad = request_of(4, 1, 2);
   bad.generate.sampler.temperature = NAN;
   EXPECT_THROW(scheduler.submit({bad}), Error);
-  EXPECT_THROW(scheduler.submit(std::vector(4, request_of(4, 1, 2))), QueueFull);
+  EXPECT_THROW(scheduler.submit(std::vector(4, request_of(4, 1, 2))), Error);
+  auto waiting = scheduler.submit(std::vector(3, request_of(4, 1, 60)));
+  EXPECT_THROW(scheduler.submit(std::vector(3, request_of(4, 1, 60))), QueueFull);
+  wait(*waiting, 3);
   EXPECT_THROW(Scheduler(reference_moe(), {.parallel = 0}), Error);
   EXPECT_EQ(run(scheduler, {request_of(59, 1, 5)})[0].finish, FinishReason::kLength);
 }

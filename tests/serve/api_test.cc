@@ -255,6 +255,20 @@ TEST(RefusalTest, TooLongAPromptHasItsCode) {
   EXPECT_EQ(answer.json["error"]["code"], "context_length_exceeded");
 }
 
+/// Refused by its bytes: to tokenize it would take long.
+TEST(RefusalTest, TooLongATextIsNotTokenized) {
+  const ServedModel large({.limits = {.body_bytes = 8 << 20}});
+  const std::string text(4 << 20, ' ');
+  for (const auto& [path, body] :
+       {std::pair<const char*, Json>{kCompletions, {{"prompt", text}}},
+        {"/tokenize", {{"prompt", text}}},
+        {kChats, {{"messages", {{{"role", "user"}, {"content", text}}}}}}}) {
+    const auto answer = large.post(path, body);
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(answer.json["error"]["code"], "context_length_exceeded") << path;
+  }
+}
+
 TEST(RefusalTest, ObjectsOfVeryManyKeys) {
   Json body = {{"prompt", "a"}};
   for (int i = 0; i < 2000; ++i) body["logit_bias"][std::to_string(i)] = 1;

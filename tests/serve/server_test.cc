@@ -150,14 +150,17 @@ TEST(ServerTest, AClientThatGoesEndsItsRequest) {
 TEST(ServerTest, AFullQueueIs429) {
   ServedModel served({.scheduler = {.parallel = 1, .queue = 2}});
   std::vector<std::unique_ptr<RawClient>> clients;
-  clients.push_back(std::make_unique<RawClient>(served.port()));
-  clients.back()->send(post_of(kEndless));
-  wait_until([&] { return served.scheduler().stats().running == 1; });
-  const auto answer =
-      served.post("/v1/completions", {{"prompt", "a"}, {"n", 3}, {"max_tokens", 2}});
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(std::make_unique<RawClient>(served.port()));
+    clients.back()->send(post_of(kEndless));
+    wait_until([&] { return served.scheduler().stats().running == 1; });
+  }
+  wait_until([&] { return served.scheduler().stats().waiting == 2; });
+  const auto answer = served.post("/v1/completions", Json{{"prompt", "a"}, {"max_tokens", 2}});
   EXPECT_EQ(answer.status, 429);
   EXPECT_EQ(answer.json["error"]["code"], "queue_full");
   EXPECT_EQ(answer.headers.count("Retry-After"), 1u);
+  EXPECT_EQ(served.post("/v1/completions", Json{{"prompt", "a"}, {"n", 3}}).status, 400);  // never
 }
 
 TEST(ServerTest, DrainingFinishesStreamsAndRefusesTheRest) {

@@ -135,6 +135,9 @@ void Scheduler::stop() {
 int Scheduler::context() const { return impl_->options.context; }
 
 std::shared_ptr<Completions> Scheduler::submit(std::vector<CompletionRequest> requests) {
+  if (requests.size() > static_cast<std::size_t>(impl_->options.queue))
+    fail(ErrorCode::kUsage, "{} requests at once, at most {} may wait", requests.size(),
+         impl_->options.queue);
   for (const CompletionRequest& request : requests) impl_->check(request);
   auto completions = std::make_shared<Completions>(requests.size());
   std::deque<PendingCompletion> group;

@@ -55,7 +55,8 @@ class Scheduler {
   /// Tokens of prompt and answer together.
   int context() const;
   /// Takes all of them or none. Throws QueueFull, Draining, and kUsage or kConfig for a request
-  /// that cannot be carried out: empty, longer than the context, token ids out of range.
+  /// that cannot be carried out: empty, longer than the context, token ids out of range; and for
+  /// more of them than the queue holds.
   std::shared_ptr<Completions> submit(std::vector<CompletionRequest> requests);
   /// Takes no more from now on; what was taken is finished.
   void drain();

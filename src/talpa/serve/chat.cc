@@ -87,6 +87,11 @@ std::vector<TokenId> prompt_of(const Service& service, const ChatBody& body) {
   options.add_generation_prompt = body.add_generation_prompt;
   if (body.chat_template_kwargs.is_object()) options.extra = body.chat_template_kwargs;
   options.max_steps = std::size_t{1} << 26;
+  std::size_t bytes = 0;
+  for (const auto& message : body.messages)
+    if (message["content"].is_string())
+      bytes += message["content"].get_ref<const std::string&>().size();
+  service.check_text(bytes);
   try {
     auto tokens =
         chat::chat_prompt(service.chat->chat_template, service.tokenizer(), body.messages, options);

@@ -33,6 +33,7 @@ struct Prompt {
 Prompt prompt_of(const Service& service, const OrderedJson& json) {
   if (json.is_string()) {
     const auto text = json.get<std::string>();
+    service.check_text(text.size());
     return {text, service.tokenizer().encode(text)};
   }
   if (!json.is_array()) fail_field("prompt", "expected a string or a list of token ids");

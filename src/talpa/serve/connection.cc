@@ -12,6 +12,14 @@ namespace {
 
 using std::chrono::milliseconds;
 
+/// A system call, again if a signal came between.
+template <class Call>
+auto retried(const Call& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
 /// Reads what is still on the way, so that the answer is not lost by a reset.
 void linger(int socket) {
   shutdown(socket, SHUT_WR);
@@ -31,7 +39,8 @@ Connection::~Connection() {
 
 bool Connection::poll_for(short events, milliseconds patience) const {
   pollfd item{socket_, events, 0};
-  return poll(&item, 1, static_cast<int>(std::max<std::int64_t>(patience.count(), 0))) > 0 &&
+  const int wait = static_cast<int>(std::max<std::int64_t>(patience.count(), 0));
+  return retried([&] { return poll(&item, 1, wait); }) > 0 &&
          (item.revents & (events | POLLHUP)) != 0;
 }
 
@@ -64,7 +73,7 @@ bool Connection::is_writable() const { return poll_for(POLLOUT, patience_) && !g
 
 ssize_t Connection::refill() {
   if (!is_readable()) return -1;
-  const ssize_t count = recv(socket_, buffer_.data(), buffer_.size(), 0);
+  const ssize_t count = retried([&] { return recv(socket_, buffer_.data(), buffer_.size(), 0); });
   begin_ = 0;
   end_ = count > 0 ? static_cast<std::size_t>(count) : 0;
   return count;
@@ -88,7 +97,7 @@ ssize_t Connection::read(char* data, std::size_t size) {
 
 ssize_t Connection::write(const char* data, std::size_t size) {
   if (!is_writable()) return -1;
-  return send(socket_, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  return retried([&] { return send(socket_, data, size, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
 void Connection::get_remote_ip_and_port(std::string& ip, int& port) const {

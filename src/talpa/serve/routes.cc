@@ -54,19 +54,40 @@ HttpReply answer_page() {
   return reply;
 }
 
+/// Bytes that the context may stand for: twice what its longest tokens take, for normalizers that
+/// shorten a text.
+std::size_t most_text(const Tokenizer& tokenizer, int context) {
+  std::size_t longest = 1;
+  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id)
+    longest = std::max(longest, tokenizer.token(id).size());
+  return 2 * longest * static_cast<std::size_t>(context);
+}
+
+const LoadedModel& with_tokenizer(const LoadedModel& loaded) {
+  if (!loaded.tokenizer)
+    fail(ErrorCode::kNotFound, "{} has no tokenizer", loaded.files.path.string());
+  return loaded;
+}
+
 }  // namespace
 
 Service::Service(const LoadedModel& loaded_, ServiceOptions options_,
                  std::optional<ServedTemplate> chat_)
-    : loaded(loaded_),
+    : loaded(with_tokenizer(loaded_)),
       options(std::move(options_)),
       chat(std::move(chat_)),
       created(std::chrono::duration_cast<std::chrono::seconds>(
                   std::chrono::system_clock::now().time_since_epoch())
                   .count()),
-      scheduler(loaded, options.scheduler) {
-  if (!loaded.tokenizer)
-    fail(ErrorCode::kNotFound, "{} has no tokenizer", loaded.files.path.string());
+      scheduler(loaded, options.scheduler),
+      max_text_bytes(most_text(tokenizer(), scheduler.context())) {}
+
+void Service::check_text(std::size_t bytes) const {
+  if (bytes <= max_text_bytes) return;
+  ApiError error(400, fmt::format("a text of {} bytes is longer than the context of {} tokens",
+                                  bytes, scheduler.context()));
+  error.code = "context_length_exceeded";
+  throw error;
 }
 
 std::vector<Route> routes_of(Service& service) {

@@ -31,6 +31,9 @@ struct Service {
 
   const Tokenizer& tokenizer() const { return *loaded.tokenizer; }
   int vocab_size() const { return loaded.model->config().vocab_size; }
+  /// Throws ApiError (context_length_exceeded) for text that is too long whatever its tokens are:
+  /// to find them takes time.
+  void check_text(std::size_t bytes) const;
 
   const LoadedModel& loaded;
   ServiceOptions options;
@@ -38,6 +41,7 @@ struct Service {
   Metrics metrics;
   std::int64_t created;  ///< seconds since 1970
   Scheduler scheduler;
+  std::size_t max_text_bytes;
 };
 
 /// Every endpoint.

@@ -32,8 +32,9 @@ struct DetokenizeBody {
 HttpReply answer_tokenize(Service& service, const HttpRequest& http) {
   const auto body = request_of<TokenizeBody>(http.body);
   if (!body.prompt && !body.content) fail_field("prompt", "expected a string");
-  const auto ids = service.tokenizer().encode(body.prompt ? *body.prompt : *body.content,
-                                              body.add_special_tokens);
+  const std::string& text = body.prompt ? *body.prompt : *body.content;
+  service.check_text(text.size());
+  const auto ids = service.tokenizer().encode(text, body.add_special_tokens);
   return {.body = text_of({{"tokens", ids},
                            {"count", ids.size()},
                            {"max_model_len", service.scheduler.context()}})};
