@@ -20,6 +20,7 @@ from urllib.parse import urlparse
 from running_server import MODEL, RunningServer
 
 WORKERS = 24
+LAST_TOKENS = 300  # of the requests that SIGTERM finds
 
 
 def connect(url):
@@ -177,14 +178,15 @@ class Run:
             print(f"{count:6}  {what}")
         print("resident MiB by tenth:", " ".join(f"{mib:.0f}" for mib in resident))
         assert not self.wrong, self.wrong[:10]
-        assert resident[-1] < resident[2] * 1.2 + 20, "memory grows"
+        if self.count >= 2000:  # fewer are spent on the first use of threads
+            assert resident[-1] < resident[2] * 1.2 + 20, "memory grows"
 
 
 def terminate_under_load(server):
     """Requests that were accepted before the signal are answered in full."""
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        expected = [complete(server.url, i, 300) for i in range(WORKERS)]
-        answers = [pool.submit(complete, server.url, i, 300) for i in range(WORKERS)]
+        expected = [complete(server.url, i, LAST_TOKENS) for i in range(WORKERS)]
+        answers = [pool.submit(complete, server.url, i, LAST_TOKENS) for i in range(WORKERS)]
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             text = urllib.request.urlopen(server.url + "/metrics", timeout=10).read().decode()
