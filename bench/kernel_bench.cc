@@ -55,7 +55,7 @@ void run_matmul(benchmark::State& state, const char* implementation, DType dtype
 void run_attention(benchmark::State& state, int tokens, int context) {
   const AttentionShape shape{32, 4, 128, DType::kF16};
   ThreadPool pool(1);
-  std::vector<Buffer<std::byte>> chunks;
+  std::vector<KvChunk> chunks;
   const auto values = random_floats(4 * 128);
   for (int position = 0; position < context; ++position) {
     if (position % kKvChunk == 0)

@@ -59,3 +59,13 @@ function(talpa_torch_headers target scope)
   target_include_directories(${target} SYSTEM ${scope}
     $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/debian-fmt> ${TORCH_INCLUDE_DIRS})
 endfunction()
+
+# Puts a file's text into a target as `extern const std::string_view NAME` of namespace talpa::embedded.
+function(talpa_embed target file name)
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
+  set(script ${PROJECT_SOURCE_DIR}/cmake/EmbedText.cmake)
+  add_custom_command(OUTPUT ${source} DEPENDS ${file} ${script}
+    COMMAND ${CMAKE_COMMAND} -DINPUT=${file} -DOUTPUT=${source} -DNAME=${name} -P ${script})
+  target_sources(${target} PRIVATE ${source})
+  set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()

@@ -40,7 +40,7 @@ class Help(unittest.TestCase):
         places = [result.stdout.index(group) for group in
                   ("\nRun:\n", "\nShrink:\n", "\nTrain:\n", "\nTools:\n")]
         self.assertEqual(places, sorted(places))
-        for command in ("generate", "eval", "tokenize", "convert", "compare", "inspect", "train",
+        for command in ("generate", "serve", "eval", "tokenize", "convert", "compare", "inspect", "train",
                         "tokenizer", "doctor", "completion"):
             self.assertRegex(result.stdout, rf"\n  {command} +\w")
         self.assertLessEqual(max(map(len, result.stdout.splitlines())), 100)
@@ -51,7 +51,7 @@ class Help(unittest.TestCase):
         self.assertIn("Usage: talpa", result.stderr)
 
     def test_every_runtime_command_has_help(self):
-        for command in (["generate"], ["eval"], ["eval", "ppl"], ["tokenize"], ["compare"],
+        for command in (["generate"], ["serve"], ["eval"], ["eval", "ppl"], ["tokenize"], ["compare"],
                         ["inspect"], ["tokenizer", "train"], ["doctor"], ["completion"]):
             result = run(*command, "--help")
             self.assertEqual((result.returncode, result.stderr), (0, ""), command)

@@ -81,6 +81,24 @@ TEST(SamplerTest, PenaltyLowersWhatWasSaid) {
   EXPECT_EQ(Sampler(options).sample(negative, std::vector<TokenId>{1, 1}), 0);
 }
 
+/// Of what was generated only: the prompt's tokens keep their logits.
+TEST(SamplerTest, PresenceAndFrequencyCountGeneratedTokens) {
+  const std::vector<float> logits = {3, 5, 4.5, -1};
+  const std::vector<TokenId> history = {1, 1, 2, 2};
+  EXPECT_EQ(Sampler({.presence_penalty = 1}).sample(logits, history, 4), 1);
+  EXPECT_EQ(Sampler({.presence_penalty = 1}).sample(logits, history, 2), 1);
+  EXPECT_EQ(Sampler({.presence_penalty = 1}).sample(logits, std::vector<TokenId>{2, 1}, 1), 2);
+  EXPECT_EQ(Sampler({.presence_penalty = 4}).sample(logits, history, 4), 0);
+  EXPECT_EQ(Sampler({.frequency_penalty = 0.9}).sample(logits, std::vector<TokenId>{1, 1, 2}, 3),
+            2);
+}
+
+TEST(SamplerTest, BiasesAreAdded) {
+  const SamplerOptions options{.logit_bias = {{1, -100}, {3, 2.5}, {99, 7}}};
+  EXPECT_EQ(Sampler(options).sample(std::vector<float>{3, 5, 4, 2}, {}), 3);
+  EXPECT_TALPA_ERROR(Sampler({.logit_bias = {{1, std::nan("")}}}), kConfig, "logit_bias");
+}
+
 TEST(SamplerTest, SameSeedSameTokens) {
   const auto sequence = [](std::uint64_t seed) {
     Sampler sampler({.temperature = 1, .seed = seed});

@@ -19,7 +19,7 @@ const std::vector<AttentionCase> kAttentionCases = {
 struct Sequence {
   AttentionShape shape;
   std::vector<float> q, k, v;
-  std::vector<Buffer<std::byte>> chunks;
+  std::vector<KvChunk> chunks;
 
   Sequence(const AttentionCase& c, std::uint64_t seed)
       : shape(c.shape),
@@ -90,11 +90,10 @@ TEST(AttentionTest, HoldsKeysAndValuesInHalfTheBytes) {
     EXPECT_LT(largest_difference(y, sequence.expected(c.num_tokens)), 4e-3);
   }
   const AttentionShape shape{1, 1, 16, DType::kF16};
-  Buffer<std::byte> chunk(static_cast<std::size_t>(shape.chunk_bytes()));
+  const KvChunk chunk(static_cast<std::size_t>(shape.chunk_bytes()));
   const std::vector<float> q(16, 0.0f), huge(16, 1e30f);
   store_key_value(shape, huge.data(), huge.data(), 0, chunk.data());
-  std::vector<Buffer<std::byte>> chunks;
-  chunks.push_back(std::move(chunk));
+  const std::vector<KvChunk> chunks = {chunk};
   std::vector<float> y(16);
   const AttentionTask task{q.data(), y.data(), 1, 0, chunks};
   attention(shape, {&task, 1}, pool);

@@ -29,24 +29,32 @@ KvCache& KvCache::operator=(KvCache&&) noexcept = default;
 int KvCache::length() const { return layers_->length; }
 int KvCache::capacity() const { return layers_->capacity; }
 
+std::uint64_t KvCache::bytes() const {
+  std::uint64_t chunks = 0;
+  for (const auto& layer : layers_->chunks) chunks += layer.size();
+  return chunks * static_cast<std::uint64_t>(layers_->shape.chunk_bytes());
+}
+
 void KvCache::truncate(int length) {
   if (length < 0 || length > layers_->length)
     fail(ErrorCode::kUsage, "cannot truncate a cache of {} tokens to {}", layers_->length, length);
   layers_->length = length;
   const auto keep = static_cast<std::size_t>((length + kKvChunk - 1) / kKvChunk);
-  for (auto& layer : layers_->chunks) layer.resize(std::min(layer.size(), keep));
+  const auto bytes = static_cast<std::size_t>(layers_->shape.chunk_bytes());
+  for (auto& layer : layers_->chunks) {
+    while (layer.size() > keep) layer.pop_back();
+    if (length % kKvChunk == 0 || !layer.back().is_shared()) continue;
+    KvChunk own(bytes);  // it is to be written again
+    std::memcpy(own.data(), layer.back().data(), bytes);
+    layer.back() = std::move(own);
+  }
 }
 
 void KvCache::Layers::reserve(int wanted) {
   const auto count = static_cast<std::size_t>((wanted + kKvChunk - 1) / kKvChunk);
   const auto bytes = static_cast<std::size_t>(shape.chunk_bytes());
   for (auto& layer : chunks)
-    while (layer.size() < count) {
-      // Zeroed: weights of unseen positions are 0, and 0 times what lies there must be 0.
-      Buffer<std::byte> chunk(bytes);
-      std::memset(chunk.data(), 0, bytes);
-      layer.push_back(std::move(chunk));
-    }
+    while (layer.size() < count) layer.emplace_back(bytes);
 }
 
 }  // namespace talpa

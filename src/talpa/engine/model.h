@@ -75,6 +75,8 @@ class KvCache {
 
   int length() const;
   int capacity() const;
+  /// Memory that is taken now.
+  std::uint64_t bytes() const;
   /// Forgets everything behind the first `length` tokens.
   void truncate(int length);
 

@@ -1,9 +1,11 @@
+#include "talpa/engine/sampler.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "talpa/base/error.h"
-#include "talpa/engine/generate.h"
 
 namespace talpa {
 
@@ -33,6 +35,22 @@ void penalise(const SamplerOptions& options, std::span<const TokenId> history,
     if (id < 0 || static_cast<std::size_t>(id) >= logits.size()) continue;
     logits[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
   }
+}
+
+/// Lowers the logits of tokens that were generated, and adds the biases.
+void shift(const SamplerOptions& options, std::span<const TokenId> generated,
+           std::vector<float>& logits) {
+  auto add = [&](TokenId id, double amount) {
+    if (id >= 0 && static_cast<std::size_t>(id) < logits.size())
+      logits[id] += static_cast<float>(amount);
+  };
+  if (options.presence_penalty != 0 || options.frequency_penalty != 0) {
+    std::map<TokenId, int> counts;
+    for (const TokenId id : generated) ++counts[id];
+    for (const auto& [id, count] : counts)
+      add(id, -options.presence_penalty - count * options.frequency_penalty);
+  }
+  for (const LogitBias& item : options.logit_bias) add(item.token, item.bias);
 }
 
 /// Probabilities up to a factor; returns their sum. The best has probability 1.
@@ -75,6 +93,10 @@ void SamplerOptions::validate(const std::string& path) const {
   check(std::isfinite(repeat_penalty) && repeat_penalty > 0, "repeat_penalty",
         "a positive number, 1 = off");
   check(repeat_last >= 0, "repeat_last", "a count");
+  check(std::isfinite(presence_penalty), "presence_penalty", "a number, 0 = off");
+  check(std::isfinite(frequency_penalty), "frequency_penalty", "a number, 0 = off");
+  for (const LogitBias& item : logit_bias)
+    check(std::isfinite(item.bias), "logit_bias", "finite numbers");
 }
 
 Sampler::Sampler(const SamplerOptions& options)
@@ -82,9 +104,11 @@ Sampler::Sampler(const SamplerOptions& options)
   options.validate("sampler");
 }
 
-TokenId Sampler::sample(std::span<const float> logits_V, std::span<const TokenId> history) {
+TokenId Sampler::sample(std::span<const float> logits_V, std::span<const TokenId> history,
+                        std::size_t num_generated) {
   std::vector<float> logits(logits_V.begin(), logits_V.end());
   penalise(options_, history, logits);
+  shift(options_, history.last(std::min(num_generated, history.size())), logits);
   const auto best = std::max_element(logits.begin(), logits.end());
   if (best == logits.end() || !std::isfinite(*best))
     fail(ErrorCode::kFormat, "the logits are not finite; the model's weights are damaged");

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -12,6 +14,20 @@ namespace talpa {
 
 /// Tokens of a chunk of the key-value cache.
 constexpr int kKvChunk = 128;
+
+/// Keys and values of a layer's kKvChunk tokens; copies share them. Zeroed at first: weights of
+/// unseen positions are 0, and 0 times what lies there must be 0.
+class KvChunk {
+ public:
+  explicit KvChunk(std::size_t bytes) : memory_(std::make_shared<Buffer<std::byte>>(bytes)) {
+    std::memset(data(), 0, bytes);
+  }
+  std::byte* data() const { return memory_->data(); }
+  bool is_shared() const { return memory_.use_count() > 1; }
+
+ private:
+  std::shared_ptr<Buffer<std::byte>> memory_;
+};
 
 /// Sizes of one layer's attention: H query heads, J key-value heads of width h; each key-value
 /// head serves H / J query heads.
@@ -39,7 +55,7 @@ struct AttentionTask {
   float* y = nullptr;        ///< [T, H*h]
   int num_tokens = 0;
   int first_position = 0;
-  std::span<const Buffer<std::byte>> chunks;  ///< of this layer
+  std::span<const KvChunk> chunks;  ///< of this layer
 };
 
 /// Online softmax over chunks at fixed positions: a token's result depends on nothing but its own

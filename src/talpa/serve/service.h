@@ -1,0 +1,56 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "talpa/chat/chat_template.h"
+#include "talpa/engine/scheduler.h"
+#include "talpa/serve/http.h"
+#include "talpa/serve/metrics.h"
+
+namespace talpa::serve {
+
+/// A chat template with its source and the tokens it writes.
+struct ServedTemplate {
+  std::string source;
+  chat::ChatTemplate chat_template;
+  chat::ChatOptions options;
+};
+
+struct ServiceOptions {
+  std::string model_name;
+  int max_tokens_default = 0;  ///< 0 = as OpenAI: 16 of completions, all that fit of chats
+  SchedulerOptions scheduler;
+};
+
+/// A model behind the endpoints: what they all need.
+struct Service {
+  /// The model must have a tokenizer; it outlives the service. Without a template there are no
+  /// chats.
+  Service(const LoadedModel& loaded, ServiceOptions options, std::optional<ServedTemplate> chat);
+
+  const Tokenizer& tokenizer() const { return *loaded.tokenizer; }
+  int vocab_size() const { return loaded.model->config().vocab_size; }
+  /// Throws ApiError (context_length_exceeded) for text that is too long whatever its tokens are:
+  /// to find them takes time.
+  void check_text(std::size_t bytes) const;
+
+  const LoadedModel& loaded;
+  ServiceOptions options;
+  std::optional<ServedTemplate> chat;
+  Metrics metrics;
+  std::int64_t created;  ///< seconds since 1970
+  Scheduler scheduler;
+  std::size_t max_text_bytes;
+};
+
+/// Every endpoint.
+std::vector<Route> routes_of(Service& service);
+
+HttpReply answer_completion(Service& service, const HttpRequest& request);
+HttpReply answer_chat(Service& service, const HttpRequest& request);
+HttpReply answer_tokenize(Service& service, const HttpRequest& request);
+HttpReply answer_detokenize(Service& service, const HttpRequest& request);
+HttpReply answer_tokenizer_info(const Service& service);
+
+}  // namespace talpa::serve

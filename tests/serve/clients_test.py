@@ -1,0 +1,151 @@
+"""The official openai client against a running server, every endpoint, streaming and not; and the
+log-likelihoods of echo + logprobs, as lm-eval asks for them, beside transformers'. Exits 77 where
+Python lacks them."""
+
+import json
+import sys
+import tempfile
+import unittest
+import urllib.request
+from pathlib import Path
+
+try:
+    import openai
+    import torch
+    import transformers
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+from running_server import MODEL, ROOT, TEMPLATE, RunningServer
+
+TOLERANCE = 1e-2
+
+
+def heldout(count):
+    lines = (ROOT / "models/heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"][:900] for line in lines[:count]]
+
+
+def file_tokenizer():
+    """Of the file itself: AutoTokenizer would put its own pre-tokenizer for the family in it."""
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(MODEL / "tokenizer.json"))
+
+
+class Clients(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        template = Path(folder.name) / "chat.jinja"
+        template.write_text(TEMPLATE)
+        cls.server = cls.enterClassContext(RunningServer(
+            "--chat-template", template, "--api-key", "k", "--parallel", 16, "--alias", "moe"))
+        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="k", max_retries=0)
+
+    def test_models(self):
+        self.assertEqual([model.id for model in self.client.models.list()], ["moe"])
+        self.assertEqual(self.client.models.retrieve("moe").owned_by, "talpa")
+
+    def test_completion_and_its_stream(self):
+        call = {"model": "moe", "prompt": "The old town", "max_tokens": 20, "seed": 5, "n": 2,
+                "temperature": 0.8, "top_p": 0.9, "presence_penalty": 0.5, "logprobs": 2}
+        whole = self.client.completions.create(**call)
+        self.assertEqual(whole.usage.completion_tokens, 40)
+        self.assertEqual(len(whole.choices[1].logprobs.tokens), 20)
+        texts = ["", ""]
+        for part in self.client.completions.create(**call, stream=True):
+            for choice in part.choices:
+                texts[choice.index] += choice.text
+        self.assertEqual(texts, [choice.text for choice in whole.choices])
+
+    def test_chat_and_its_stream(self):
+        call = {"model": "moe", "messages": [{"role": "system", "content": "Be short."},
+                                             {"role": "user", "content": "Hello"}],
+                "max_completion_tokens": 16, "seed": 3, "logprobs": True, "top_logprobs": 3,
+                "extra_body": {"top_k": 40, "min_p": 0.01}}
+        whole = self.client.chat.completions.create(**call)
+        self.assertEqual(len(whole.choices[0].logprobs.content), 16)
+        self.assertEqual(whole.choices[0].finish_reason, "length")
+        text, usage = "", None
+        for part in self.client.chat.completions.create(
+                **call, stream=True, stream_options={"include_usage": True}):
+            usage = part.usage or usage
+            for choice in part.choices:
+                text += choice.delta.content or ""
+        self.assertEqual(text, whole.choices[0].message.content)
+        self.assertEqual(usage.completion_tokens, 16)
+
+    def test_leaving_a_stream_frees_its_place(self):
+        stream = self.client.completions.create(
+            model="moe", prompt="a", max_tokens=900, stream=True, extra_body={"ignore_eos": True})
+        next(iter(stream))
+        stream.close()
+        answer = self.client.completions.create(model="moe", prompt="a", max_tokens=1)
+        self.assertEqual(answer.usage.completion_tokens, 1)
+
+    def test_errors_have_their_classes(self):
+        create = self.client.completions.create
+        with self.assertRaises(openai.BadRequestError) as caught:
+            create(model="moe", prompt="a", max_tokens=5000)
+        self.assertEqual(caught.exception.code, "context_length_exceeded")
+        with self.assertRaises(openai.BadRequestError) as caught:
+            create(model="moe", prompt="a", temperature=9)
+        self.assertEqual(caught.exception.param, "temperature")
+        with self.assertRaises(openai.AuthenticationError):
+            self.client.with_options(api_key="wrong").models.list()
+        with self.assertRaises(openai.NotFoundError):
+            self.client.models.retrieve("other")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.embeddings.create(model="moe", input="a")
+
+    def test_tokens_go_there_and_back(self):
+        def post(path, body):
+            request = urllib.request.Request(
+                self.server.url + path, json.dumps(body).encode(),
+                {"Authorization": "Bearer k", "Content-Type": "application/json"})
+            return json.load(urllib.request.urlopen(request, timeout=10))
+
+        tokenizer = file_tokenizer()
+        for text in heldout(20):
+            ids = post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
+            self.assertEqual(ids, tokenizer(text, add_special_tokens=False)["input_ids"])
+            self.assertEqual(post("/detokenize", {"tokens": ids})["prompt"], text)
+
+
+class LogLikelihoods(unittest.TestCase):
+    """The requests and slices of lm-eval's local-completions: pre-tokenised prompts in batches."""
+
+    def test_equal_those_of_transformers(self):
+        model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+        tokenizer = file_tokenizer()
+        prompts = [tokenizer(text)["input_ids"][:300] for text in heldout(24)]
+        with RunningServer("--dtype", "f32", "--parallel", 8) as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="-", max_retries=0)
+            answer = client.completions.create(model="any", prompt=prompts, temperature=0,
+                                               max_tokens=1, logprobs=1, seed=1234, echo=True)
+        worst = 0.0
+        for choice in answer.choices:
+            ids = torch.tensor(prompts[choice.index])
+            with torch.no_grad():
+                expected = model(ids[None]).logits[0].log_softmax(-1)
+            scores = choice.logprobs
+            self.assertEqual(len(scores.token_logprobs), len(ids) + 1)
+            likelihood = expected[:-1].gather(1, ids[1:, None])[:, 0]
+            ours = torch.tensor(scores.token_logprobs[1:-1])
+            worst = max(worst, (ours - likelihood).abs().max().item())
+            self.assertLess(abs(ours.sum() - likelihood.sum()), TOLERANCE)
+            greedy = [a == max(top.values())
+                      for a, top in zip(scores.token_logprobs[1:], scores.top_logprobs[1:])]
+            sure = expected.topk(2).values.diff(dim=1)[:, 0] < -1e-3
+            best = expected.argmax(-1)[:-1] == ids[1:]
+            for i in range(len(best)):
+                if sure[i]:
+                    self.assertEqual(greedy[i], bool(best[i]), (choice.index, i))
+            self.assertTrue(greedy[-1])
+        print(f"largest difference of a token's log-probability: {worst:.2e}")
+        self.assertLess(worst, TOLERANCE)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
