@@ -22,7 +22,7 @@ void list_runs(const RunsOptions& options) {
 
 void setup_runs(CLI::App& app) {
   auto options = std::make_shared<RunsOptions>();
-  app.add_option("DIR", options->folder, "Folder of runs (default: runs)")->type_name("DIR");
+  app.add_option("DIR", options->folder, "Folder of runs")->type_name("DIR");
   add_json_option(app, *options);
   add_log_options(app, *options);
   on_run(app, options, list_runs);
