@@ -99,8 +99,8 @@ class Work:
                 time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.02 if saving else 0.25))
             if process.poll() is not None:
-                raise SystemExit(f"ended with {process.returncode} after {hits} kills: too fast, or "
-                                 "it could not go on")
+                raise SystemExit(f"ended with {process.returncode} after {hits} kills: too fast, "
+                                 "or it could not go on")
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             hits += 1
@@ -114,8 +114,9 @@ class Work:
 
     def same(self, a, b):
         last = f"checkpoints/step-{self.steps:08}/"
+        one, other = self.folder / a, self.folder / b
         different = [name for name in COMPARED + [last + n for n in COMPARED_IN_CHECKPOINT]
-                     if (self.folder / a / name).read_bytes() != (self.folder / b / name).read_bytes()]
+                     if (one / name).read_bytes() != (other / name).read_bytes()]
         if different:
             raise SystemExit(f"differ after kills: {different}")
         leftovers = [n for n in os.listdir(self.folder / b / "checkpoints") if n.startswith(".")]

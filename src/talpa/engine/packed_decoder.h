@@ -23,7 +23,7 @@ struct AttentionWeights {
 struct MoeWeights {
   PackedMatrix router;
   std::vector<float> selection_bias;  ///< [N], or empty
-  ExpertWeights experts;  ///< without the matrices that `mixed` forms
+  ExpertWeights experts;              ///< without the matrices that `mixed` forms
   std::unique_ptr<const MixedExperts> mixed;
   std::optional<FeedForwardWeights> shared;
   PackedMatrix shared_gate;
