@@ -47,12 +47,13 @@ TEST(Balance, SignStepsMoveEachExpertByTheRate) {
 TEST(Balance, SignStepsEvenOut) {
   at::Tensor bias = at::zeros({kExperts});
   const auto before = load_statistics(rows_of_experts(skewed_logits(), bias));
-  for (int step = 0; step < 1500; ++step)
-    step_bias_by_sign(bias, rows_of_experts(skewed_logits(), bias), 1e-3);
+  // Every step moves every expert: only small ones come to rest.
+  for (int step = 0; step < 900; ++step)
+    step_bias_by_sign(bias, rows_of_experts(skewed_logits(), bias), step < 400 ? 5e-3 : 1e-4);
   const auto after = load_statistics(rows_of_experts(skewed_logits(), bias));
   EXPECT_GT(before.max_over_mean, 2);
-  EXPECT_LT(after.max_over_mean, 1.1);
-  EXPECT_GT(after.min_over_mean, 0.9);
+  EXPECT_LT(after.max_over_mean, 1.15);
+  EXPECT_GT(after.min_over_mean, 0.85);
 }
 
 /// One shift lets as many rows over an expert's threshold as it should have; thresholds move with
