@@ -397,6 +397,47 @@ class Train(WithModel):
         self.assertEqual(self.train("--force", "--set", "trainer.steps=2").returncode, 0)
         self.assertNotEqual((self.out / "metrics.jsonl").read_text(), before)
 
+    def test_runs_lists_and_plot_draws(self):
+        self.assertEqual(self.train().returncode, 0)
+        listed = run("runs", self.out.parent)
+        self.assertEqual(listed.returncode, 0, listed.stderr)
+        self.assertIn("finished", listed.stdout)
+        mine = [r for r in json.loads(run("runs", self.out, "--json").stdout)]
+        self.assertEqual([(r["step"], r["steps"], r["finished"]) for r in mine], [(4, 4, True)])
+        self.assertGreater(mine[0]["valid_loss"], 0)
+        page = self.root / "page.html"
+        drawn = run("plot", self.out, "-o", page)
+        self.assertEqual(drawn.returncode, 0, drawn.stderr)
+        self.assertIn("Held-out loss", page.read_text())
+        self.assertNotIn("http", page.read_text().replace("http://www.w3.org", ""))
+        wrong = run("plot", self.root, "-o", page)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("holds no run", wrong.stderr)
+
+    def test_dry_run_estimates_and_leaves_nothing(self):
+        result = self.train("--dry-run", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        report = json.loads(result.stdout)
+        self.assertEqual((report["steps"], report["tokens"]), (4, 4 * 2 * 16))
+        self.assertGreater(report["seconds"], 0)
+        self.assertGreater(report["parameters"], report["non_embedding_parameters"])
+        self.assertFalse(self.out.exists())
+
+    def test_a_recipe_stands_on_its_base(self):
+        over = self.root / "over.toml"
+        over.write_text('base = "tiny.toml"\n[trainer.schedule]\nkind = "wsd"\n')
+        shown = run("train", over, "--print-config")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("'wsd'", shown.stdout.replace('"', "'"))
+        self.assertIn("steps = 4", shown.stdout)
+        loop = self.root / "loop.toml"
+        loop.write_text('base = "loop.toml"\n')
+        wrong = run("train", loop, "--print-config")
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("loop.toml", wrong.stderr)
+        loop.write_text('base = "nowhere.toml"\n')
+        self.assertIn("nowhere.toml", run("train", loop, "--print-config").stderr)
+
     def test_never_removes_what_is_not_a_run(self):
         keep = self.out / "thesis.txt"
         keep.parent.mkdir()

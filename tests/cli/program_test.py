@@ -52,7 +52,8 @@ class Help(unittest.TestCase):
 
     def test_every_runtime_command_has_help(self):
         for command in (["generate"], ["serve"], ["eval"], ["eval", "ppl"], ["tokenize"], ["compare"],
-                        ["inspect"], ["tokenizer", "train"], ["doctor"], ["completion"]):
+                        ["inspect"], ["runs"], ["plot"],
+                        ["tokenizer", "train"], ["doctor"], ["completion"]):
             result = run(*command, "--help")
             self.assertEqual((result.returncode, result.stderr), (0, ""), command)
             self.assertLessEqual(max(map(len, result.stdout.splitlines())), 100, command)

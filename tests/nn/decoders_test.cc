@@ -8,6 +8,13 @@
 namespace talpa::testing {
 namespace {
 
+NamedConfig with_selection_bias() {
+  DecoderConfig config = tiny_moe();
+  config.family = Family::kTalpa;
+  config.moe.selection_bias = true;
+  return {"selection_bias", config};
+}
+
 NamedConfig with_latent(const std::string& name, const LatentConfig& latent) {
   DecoderConfig config = tiny_moe();
   config.family = Family::kTalpa;
@@ -137,6 +144,7 @@ std::vector<NamedConfig> latent_configs() {
 
 std::vector<NamedConfig> all_configs() {
   auto configs = family_configs();
+  configs.push_back(with_selection_bias());
   for (auto& named : latent_configs()) configs.push_back(std::move(named));
   return configs;
 }

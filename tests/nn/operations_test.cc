@@ -7,9 +7,8 @@
 
 #include "scratch.h"
 #include "talpa/nn/cross_entropy.h"
-#include "talpa/nn/moe/grouped_linear.h"
 #include "talpa/nn/moe/losses.h"
-#include "talpa/nn/moe/row_map.h"
+#include "talpa/nn/moe/routed_linear.h"
 #include "talpa/nn/norm.h"
 #include "talpa/nn/rotary.h"
 #include "talpa/nn/swiglu.h"
@@ -50,9 +49,17 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 RowMap some_map() { return RowMap(std::vector<std::int32_t>{2, 0, 2, 5, 1, 2, 0}, 6); }
 
+// Targets of four matrices, the second of which has none.
+RoutedRows some_rows() { return {some_map(), {0, 3, 3, 6, 7}}; }
+
+// One matrix product a target.
+at::Tensor each_target(const at::Tensor& rows_SI, const at::Tensor& weight_NOI) {
+  const at::Tensor matrix_S = at::tensor({0, 0, 0, 2, 2, 2, 3}, at::kLong);
+  return weight_NOI.index_select(0, matrix_S).bmm(rows_SI.unsqueeze(2)).squeeze(2);
+}
+
 std::vector<Case> cases() {
   const auto tables = rotary_tables(5, 6, 100);
-  const std::vector<std::int64_t> offsets{0, 3, 3, 8, 9};
   const at::Tensor index = some_map().index;
   const at::Tensor targets = at::tensor({3, 0, -100, 4, 1, 1, 2, -100, 0}, at::kLong);
   return {
@@ -76,10 +83,16 @@ std::vector<Case> cases() {
        {{7, 16}, {7, 16}, {7}},
        [](const Tensors& t) { return swiglu(t[0], t[1], t[2]); },
        [](const Tensors& t) { return swiglu_reference(t[0], t[1], t[2]); }},
-      {"grouped_linear",
-       {{9, 5}, {4, 3, 5}},
-       [=](const Tensors& t) { return grouped_linear(t[0], t[1], offsets); },
-       [=](const Tensors& t) { return grouped_linear_reference(t[0], t[1], offsets); }},
+      {"gather_linear",
+       {{6, 5}, {4, 3, 5}},
+       [](const Tensors& t) { return gather_linear(t[0], t[1], some_rows()); },
+       [=](const Tensors& t) { return each_target(t[0].index_select(0, index), t[1]); }},
+      {"scatter_linear",
+       {{7, 5}, {4, 3, 5}},
+       [](const Tensors& t) { return scatter_linear(t[0], t[1], some_rows()); },
+       [=](const Tensors& t) {
+         return at::zeros({6, 3}, t[0].options()).index_add(0, index, each_target(t[0], t[1]));
+       }},
       {"gather_rows",
        {{6, 4}},
        [](const Tensors& t) { return gather_rows(t[0], some_map()); },
@@ -149,11 +162,23 @@ TEST(Operations, CrossEntropyOfNoTargetIsZero) {
   EXPECT_EQ(x.grad().abs().max().item<float>(), 0);
 }
 
+at::Tensor counts(std::vector<std::int64_t> rows) {
+  return at::tensor(rows, at::kLong).unsqueeze(0);
+}
+
+/// Two sequences, each with one expert: balanced as a whole, collapsed one by one.
+TEST(Losses, BalanceOfSequencesIsTheirMean) {
+  const at::Tensor probs = at::tensor({1., 0., 1., 0., 0., 1., 0., 1.}, at::kDouble).view({4, 2});
+  EXPECT_NEAR(balance_loss(probs, counts({2, 2})).item<double>(), 1, 1e-15);
+  const at::Tensor each = at::cat({counts({2, 0}), counts({0, 2})});
+  EXPECT_NEAR(balance_loss(probs, each).item<double>(), 2, 1e-15);
+}
+
 TEST(Losses, BalanceIsOneForUniformRoutingAndNForCollapse) {
   const at::Tensor uniform = at::full({6, 4}, 0.25, at::kDouble);
-  EXPECT_NEAR(balance_loss(uniform, {3, 3, 3, 3}).item<double>(), 1, 1e-15);
+  EXPECT_NEAR(balance_loss(uniform, counts({3, 3, 3, 3})).item<double>(), 1, 1e-15);
   const at::Tensor collapsed = at::one_hot(at::zeros({6}, at::kLong), 4).to(at::kDouble);
-  EXPECT_NEAR(balance_loss(collapsed, {6, 0, 0, 0}).item<double>(), 4, 1e-15);
+  EXPECT_NEAR(balance_loss(collapsed, counts({6, 0, 0, 0})).item<double>(), 4, 1e-15);
 }
 
 TEST(Losses, FollowTheirFormulas) {
@@ -166,7 +191,8 @@ TEST(Losses, FollowTheirFormulas) {
   // Two rows, one choice each: expert 2 and expert 0.
   const double p0 = (std::exp(0.5 - z0) + std::exp(1.5 - z1)) / 2;
   const double p2 = (std::exp(2 - z0) + std::exp(-0.5 - z1)) / 2;
-  EXPECT_NEAR(balance_loss(logits.softmax(1), {1, 0, 1}).item<double>(), 3 * (p0 + p2) / 2, 1e-14);
+  EXPECT_NEAR(balance_loss(logits.softmax(1), counts({1, 0, 1})).item<double>(), 3 * (p0 + p2) / 2,
+              1e-14);
 }
 
 }  // namespace

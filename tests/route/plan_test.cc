@@ -200,5 +200,27 @@ TEST(LoadStatistics, Formulas) {
   EXPECT_TALPA_ERROR(load_statistics(std::vector<std::int64_t>{4, -1}), kShape, "-1 rows");
 }
 
+TEST(Route, ASelectionBiasDecidesAndDoesNotWeigh) {
+  const std::vector<float> logits{2, 1, 0, 0, 1, 2}, bias{0, -1, 0.5F};
+  const DispatchPlan plain = route(logits, {.num_experts = 3, .top_k = 1, .normalize = false});
+  const DispatchPlan biased =
+      route(logits, {.num_experts = 3, .top_k = 1, .normalize = false, .selection_bias = bias});
+  EXPECT_EQ(plain.expert, (std::vector<std::int32_t>{0, 2}));
+  EXPECT_EQ(biased.expert, (std::vector<std::int32_t>{0, 2}));
+  const std::vector<float> strong{0, 0, 0.7F};
+  const DispatchPlan moved =
+      route(logits, {.num_experts = 3, .top_k = 1, .normalize = false, .selection_bias = strong});
+  EXPECT_EQ(moved.expert, (std::vector<std::int32_t>{2, 2}));
+  EXPECT_NEAR(moved.weight[0], 1 / (1 + std::exp(1.0) + std::exp(2.0)), 1e-6);
+  EXPECT_TALPA_ERROR(route(logits, {.num_experts = 3, .selection_bias = {bias.data(), 2}}), kShape,
+                     "selection bias of 2 values");
+}
+
+TEST(Route, AMaskedExpertIsNotChosenForItsBias) {
+  const std::vector<float> logits{0, -INFINITY, 0}, bias{0, 9, 0};
+  const DispatchPlan plan = route(logits, {.num_experts = 3, .selection_bias = bias});
+  EXPECT_EQ(plan.expert, (std::vector<std::int32_t>{0, 2}));
+}
+
 }  // namespace
 }  // namespace talpa

@@ -105,6 +105,71 @@ TEST_P(EachOptimizer, InterruptedRunGoesOnBitExactly) {
     EXPECT_TRUE(value.equal(resumed.parameters().at(name))) << name;
 }
 
+/// Most rows of an expert over the mean, held out, after training; no coefficient unless set.
+double trained_load(LmRecipe recipe, const fs::path& folder) {
+  recipe.trainer.steps = 150;
+  recipe.trainer.micro_batches = 2;
+  recipe.trainer.eval_every = recipe.trainer.checkpoint_every = 0;
+  LmTask task(recipe);
+  return train::run_training(recipe.trainer, task, {.directory = folder}).at("load_max");
+}
+
+TEST(LmTask, LoadEvensOut) {
+  const testing::Scratch scratch;
+  LmRecipe recipe = small_recipe(scratch.path());
+  recipe.model.moe.num_experts = 8;
+  recipe.model.moe.balance_loss = 0;
+  const double alone = trained_load(recipe, scratch / "none");
+  EXPECT_GT(alone, 1.5);
+  LmRecipe biased = recipe;
+  biased.model.family = Family::kTalpa;
+  biased.model.moe.selection_bias = true;
+  biased.balance = {.bias = train::BiasUpdate::kSign, .bias_rate = 5e-3};
+  EXPECT_LT(trained_load(biased, scratch / "sign"), 1.35);
+  biased.balance = {.bias = train::BiasUpdate::kQuantile};
+  EXPECT_LT(trained_load(biased, scratch / "quantile"), 1.35);
+  recipe.model.moe.balance_loss = 0.02;
+  for (const auto scope : {nn::BalanceScope::kMicroBatch, nn::BalanceScope::kSequence,
+                           nn::BalanceScope::kGlobalBatch}) {
+    recipe.balance.scope = scope;
+    EXPECT_LT(trained_load(recipe, scratch / "loss"), 0.85 * alone) << enum_name(scope);
+  }
+}
+
+TEST(LmTask, ABiasToMoveMustBeThere) {
+  EXPECT_TALPA_ERROR(config_from<LmRecipe>(Json{{"balance", {{"bias", "sign"}}}}), kConfig,
+                     "model.moe.selection_bias = true");
+}
+
+TEST(LmTask, RecomputingChangesNoBit) {
+  const testing::Scratch scratch;
+  LmRecipe recipe = small_recipe(scratch.path());
+  std::vector<at::Tensor> weights;
+  for (const bool recompute : {false, true}) {
+    recipe.trainer.recompute = recompute;
+    LmTask task(recipe);
+    train::run_training(recipe.trainer, task, {.directory = scratch / "run"});
+    fs::remove_all(scratch / "run");
+    weights.push_back(task.parameters().at("embed").detach().clone());
+  }
+  EXPECT_TRUE(weights[0].equal(weights[1]));
+}
+
+TEST(LmTask, DocumentsAreKeptApartWhenAsked) {
+  const testing::Scratch scratch;
+  LmRecipe recipe = small_recipe(scratch.path());
+  const double across = LmTask(recipe).evaluate().at("loss");
+  recipe.data.document_mask = true;
+  EXPECT_NE(LmTask(recipe).evaluate().at("loss"), across);
+}
+
+TEST(LmTask, ADeviceThatIsNotThereIsNamed) {
+  const testing::Scratch scratch;
+  LmRecipe recipe = small_recipe(scratch.path());
+  recipe.trainer.device = "abacus";
+  EXPECT_TALPA_ERROR(LmTask{recipe}, kConfig, "trainer.device = abacus");
+}
+
 /// Held-out loss after a few hundred steps.
 double trained_loss(LmRecipe recipe, train::OptimizerKind kind, const fs::path& folder) {
   recipe.trainer.optimizer.kind = kind;

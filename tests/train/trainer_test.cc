@@ -34,7 +34,7 @@ class Regression : public Task {
     const at::Tensor y = x.matmul(torch::arange(12.0).reshape({3, 4}) / 6) + 1;
     const at::Tensor error = x.matmul(parameters_["weight"].t()) + parameters_["bias"] - y;
     at::Tensor loss = error.square().mean();
-    if (poison_ != 0 && step == 5) loss = loss * std::numeric_limits<float>::quiet_NaN();
+    if (poison_ != 0 && step == poisoned) loss = loss * poison_;
     return {loss, 16, {}, {}};
   }
   std::map<std::string, double> evaluate() override {
@@ -56,6 +56,7 @@ class Regression : public Task {
       to_float(DType::kF32, store->at(name).bytes.data(), value.data_ptr<float>(), value.numel());
   }
   std::function<void(std::int64_t)> on_step;
+  std::int64_t poisoned = 5;
 
  private:
   float poison_;
@@ -125,7 +126,7 @@ TEST(Trainer, MetricsBehindTheCheckpointAreDropped) {
 
 TEST(Trainer, NotFiniteLossNamesTheStep) {
   const testing::Scratch scratch;
-  Regression task(1);
+  Regression task(std::numeric_limits<float>::quiet_NaN());
   EXPECT_TALPA_ERROR(run_training(config_of(60), task, {.directory = scratch / "run"}), kConfig,
                      "step 6");
 }
@@ -134,12 +135,77 @@ TEST(Trainer, CheckpointOfAnotherModelIsRefused) {
   const testing::Scratch scratch;
   Regression task;
   AdamW optimizer(task.parameters(), {});
-  save_checkpoint(scratch.path(), 1, task, optimizer, 1);
+  SpikeGuard guard({});
+  save_checkpoint(scratch.path(), 1, {task, optimizer, guard}, 1);
   Regression other;
   other.parameters()["extra"] = torch::zeros({2}).set_requires_grad(true);
   AdamW more({{"extra", torch::zeros({2})}}, {});
-  EXPECT_TALPA_ERROR(load_checkpoint(*latest_checkpoint(scratch.path()), task, more), kNotFound,
-                     "extra/mean");
+  EXPECT_TALPA_ERROR(load_checkpoint(*latest_checkpoint(scratch.path()), {task, more, guard}),
+                     kNotFound, "extra/mean");
+}
+
+TEST(Trainer, SkipsASpikeAndNothingOfItRemains) {
+  const testing::Scratch scratch;
+  TrainerConfig config = config_of(60);
+  config.schedule.kind = Schedule::kConstant;
+  config.spike_guard = {.deviations = 8, .window = 20};
+  Regression spiked(1e6F);
+  spiked.poisoned = 50;
+  const auto metrics = run_training(config, spiked, {.directory = scratch / "run"});
+  EXPECT_LT(metrics.at("loss"), 1);
+  const Json trainer =
+      read_json(scratch / "run" / "checkpoints" / "step-00000060" / "trainer.json");
+  EXPECT_EQ(trainer["spike_guard"]["skipped"], 1);
+  EXPECT_EQ(trainer["optimizer_steps"], 59);
+}
+
+TEST(Trainer, AveragesAreEvaluatedSavedAndGoneOnWith) {
+  const testing::Scratch scratch;
+  TrainerConfig config = config_of(60);
+  config.ema_decay = 0.9;
+  Regression whole;
+  const auto metrics = run_training(config, whole, {.directory = scratch / "whole"});
+  EXPECT_NE(metrics.at("ema_loss"), metrics.at("loss"));
+  std::atomic<bool> stop{false};
+  Regression part;
+  part.on_step = [&](std::int64_t step) { stop = step == 22; };
+  EXPECT_THROW(run_training(config, part, {.directory = scratch / "part", .stop = &stop}), Error);
+  Regression resumed;
+  run_training(config, resumed, {.directory = scratch / "part", .resume = true});
+  for (const char* name : {"final", "final-ema"})
+    EXPECT_EQ(read_text(scratch / "whole" / name / "model.safetensors"),
+              read_text(scratch / "part" / name / "model.safetensors"));
+  EXPECT_NE(read_text(scratch / "whole" / "final" / "model.safetensors"),
+            read_text(scratch / "whole" / "final-ema" / "model.safetensors"));
+}
+
+TEST(Trainer, LeftoversOfAKilledSaveAreRemoved) {
+  const testing::Scratch scratch;
+  const fs::path checkpoints = scratch / "run" / "checkpoints";
+  fs::create_directories(checkpoints / ".step-00000007.partial-123");
+  fs::create_directories(checkpoints / "step-00000009");
+  fs::create_directories(checkpoints / "notes");
+  Regression task;
+  run_training(config_of(15), task, {.directory = scratch / "run", .resume = true});
+  EXPECT_FALSE(fs::exists(checkpoints / ".step-00000007.partial-123"));
+  EXPECT_FALSE(fs::exists(checkpoints / "step-00000009"));
+  EXPECT_TRUE(fs::exists(checkpoints / "notes"));
+}
+
+TEST(Trainer, RowsSayWhereTimeWent) {
+  const testing::Scratch scratch;
+  TrainerConfig config = config_of(10);
+  config.tensorboard = true;
+  Regression task;
+  run_training(config, task, {.directory = scratch / "run"});
+  std::ifstream in(scratch / "run" / "metrics.jsonl");
+  std::string line;
+  std::getline(in, line);
+  const Json row = Json::parse(line);
+  for (const char* phase : {"data", "forward", "backward", "optimizer"})
+    EXPECT_GE(row["step_seconds"][phase].get<double>(), 0) << phase;
+  EXPECT_GT(row["peak_memory_bytes"], 1e6);
+  EXPECT_FALSE(fs::is_empty(scratch / "run" / "tensorboard"));
 }
 
 TEST(AdamW, EqualsTorch) {
@@ -179,6 +245,27 @@ TEST(Schedule, WarmsUpAndFalls) {
   EXPECT_NEAR(learning_rate_at(config, 9, 110), 1, 1e-12);
   EXPECT_NEAR(learning_rate_at(config, 60, 110), 0.55, 1e-12);
   EXPECT_NEAR(learning_rate_at(config, 110, 110), 0.1, 1e-12);
+}
+
+TEST(Schedule, WsdStaysAndThenFallsAsOneMinusARoot) {
+  const ScheduleConfig config{.kind = Schedule::kWsd,
+                              .learning_rate = 1,
+                              .warmup_steps = 10,
+                              .min_ratio = 0,
+                              .decay_share = 0.25};
+  EXPECT_NEAR(learning_rate_at(config, 4, 200), 0.5, 1e-12);
+  EXPECT_NEAR(learning_rate_at(config, 10, 200), 1, 1e-12);
+  EXPECT_NEAR(learning_rate_at(config, 150, 200), 1, 1e-12);
+  EXPECT_NEAR(learning_rate_at(config, 150 + 12, 200), 1 - std::sqrt(12 / 50.0), 1e-12);
+  EXPECT_NEAR(learning_rate_at(config, 200, 200), 0, 1e-12);
+}
+
+TEST(Schedule, LinearAndConstant) {
+  ScheduleConfig config{
+      .kind = Schedule::kLinear, .learning_rate = 1, .warmup_steps = 0, .min_ratio = 0.2};
+  EXPECT_NEAR(learning_rate_at(config, 50, 100), 0.6, 1e-12);
+  config.kind = Schedule::kConstant;
+  EXPECT_NEAR(learning_rate_at(config, 99, 100), 1, 1e-12);
 }
 
 }  // namespace

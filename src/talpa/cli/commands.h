@@ -38,6 +38,8 @@ inline constexpr CommandInfo kCommands[] = {
      Program::kRuntime},
     {"carve", "Carve", "Rewrite a dense model with experts", Program::kLaboratory},
     {"train", "Train", "Train a model from a recipe", Program::kLaboratory},
+    {"runs", "Train", "List training runs with their last numbers", Program::kRuntime},
+    {"plot", "Train", "Curves of training runs as one page", Program::kRuntime},
     {"tokenizer", "Train", "Train a tokenizer", Program::kRuntime},
     {"bench", "Tools", "How fast this machine is, and what share of its limits talpa reaches",
      Program::kRuntime},

@@ -1,6 +1,7 @@
 #include "talpa/cli/config_options.h"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace talpa::cli::detail {
 
@@ -33,11 +34,38 @@ void add_config_options(CLI::App& app, ConfigOptions& options,
   app.footer(settings_table(settings));
 }
 
+namespace {
+
+/// Tables are merged, anything else is replaced.
+void merge(Json& json, const Json& over) {
+  for (const auto& [key, value] : over.items())
+    if (value.is_object() && json.contains(key) && json[key].is_object())
+      merge(json[key], value);
+    else
+      json[key] = value;
+}
+
+/// A recipe over the one that its `base` names, a path beside it.
+Json read_layered(const std::filesystem::path& path, int depth = 0) {
+  constexpr int kMaxDepth = 8;
+  if (depth > kMaxDepth)
+    fail(ErrorCode::kConfig,
+         "{}: more than {} recipes on top of one another; does one name itself?", path.string(),
+         kMaxDepth);
+  Json json = path.extension() == ".json" ? read_json(path) : read_toml(path);
+  if (!json.is_object() || !json.contains("base")) return json;
+  if (!json["base"].is_string())
+    fail(ErrorCode::kConfig, "{}: base: expected the path of a recipe", path.string());
+  Json whole = read_layered(path.parent_path() / json["base"].get<std::string>(), depth + 1);
+  json.erase("base");
+  merge(whole, json);
+  return whole;
+}
+
+}  // namespace
+
 Json read_recipe(const ConfigOptions& options) {
-  Json json = Json::object();
-  if (!options.recipe.empty())
-    json =
-        options.recipe.ends_with(".json") ? read_json(options.recipe) : read_toml(options.recipe);
+  Json json = options.recipe.empty() ? Json::object() : read_layered(options.recipe);
   for (const std::string& setting : options.settings) apply_setting(json, setting);
   return json;
 }

@@ -27,7 +27,7 @@ struct ConfigOptions {
 namespace detail {
 void add_config_options(CLI::App& app, ConfigOptions& options,
                         const std::vector<SettingHelp>& settings);
-/// The recipe (TOML, or JSON by its ending) with --set applied.
+/// The recipe (TOML, or JSON by its ending) over those that its `base` names, with --set applied.
 Json read_recipe(const ConfigOptions& options);
 void print_configuration(const Json& config);
 }  // namespace detail

@@ -221,6 +221,9 @@ void check_convertible(const DecoderConfig& config, const fs::path& path) {
          "{} has no experts: only a mixture-of-experts model can be converted", path.string());
   if (config.moe.latent.enabled())
     fail(ErrorCode::kUnsupported, "{} has latent experts already", path.string());
+  if (config.moe.selection_bias)
+    fail(ErrorCode::kUnsupported,
+         "{} chooses experts with a selection bias, which no method carries over", path.string());
 }
 
 void check_bits(const ConvertOptions& options, const std::string& method) {

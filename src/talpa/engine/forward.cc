@@ -167,7 +167,8 @@ void Forward::feed_forward(const LayerWeights& layer, int index, RoutingCounts* 
   const DispatchPlan plan = route({logits_TN, static_cast<std::size_t>(rows_ * config.num_experts)},
                                   {.num_experts = config.num_experts,
                                    .top_k = config.top_k,
-                                   .normalize = config.normalize_top_k});
+                                   .normalize = config.normalize_top_k,
+                                   .selection_bias = moe.selection_bias});
   if (moe.shared) run_shared_expert(moe);
   run_routed_experts(moe, index, plan);
   if (moe.shared) add_to_stream(update_TD_.data());

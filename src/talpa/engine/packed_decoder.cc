@@ -122,6 +122,7 @@ LayerWeights Packer::layer(int index) const {
   }
   MoeWeights& moe = layer.moe.emplace();
   moe.router = float_matrix(prefix + "moe.router");
+  moe.selection_bias = vector_if(prefix + "moe.router_bias");
   experts(prefix + "moe.", moe);
   if (has(prefix + "shared.gate")) moe.shared = feed_forward(prefix + "shared.");
   if (has(prefix + "shared.router")) moe.shared_gate = float_matrix(prefix + "shared.router");

@@ -22,7 +22,8 @@ struct AttentionWeights {
 /// Routed experts, and a shared one if the model has it (gate: its sigmoid gate, or empty).
 struct MoeWeights {
   PackedMatrix router;
-  ExpertWeights experts;  ///< without the matrices that `mixed` forms
+  std::vector<float> selection_bias;  ///< [N], or empty
+  ExpertWeights experts;              ///< without the matrices that `mixed` forms
   std::unique_ptr<const MixedExperts> mixed;
   std::optional<FeedForwardWeights> shared;
   PackedMatrix shared_gate;

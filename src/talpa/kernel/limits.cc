@@ -235,6 +235,20 @@ struct LimitMeter::State {
   }
 };
 
+double fp32_limit(ThreadPool& pool) {
+  const TimedLoop timed = fastest(kernel::limit_functions(), &LimitFunctions::fp32);
+  const std::int64_t pieces = 8 * std::int64_t{pool.size()};
+  double best = 0;
+  for (const Stopwatch whole; whole.elapsed().wall < 0.1;) {
+    const Stopwatch pass;
+    pool.parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) use(timed.loop.run(timed.rounds));
+    });
+    best = std::max(best, static_cast<double>(pieces) * timed.operations() / pass.elapsed().cpu);
+  }
+  return best * pool.size();
+}
+
 LimitMeter::LimitMeter(ThreadPool& pool, const LimitOptions& options)
     : state_(std::make_unique<State>(pool, options)) {}
 

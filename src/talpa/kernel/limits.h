@@ -66,6 +66,10 @@ class LimitMeter {
   std::unique_ptr<State> state_;
 };
 
+/// Operations of fp32 multiply-adds a second (two each) that the pool can reach together: its size
+/// times the best of several passes a core-second, in about a tenth of a second.
+double fp32_limit(ThreadPool& pool);
+
 /// Bytes of the last-level cache as the system reports it; 0 = unknown.
 std::uint64_t last_level_cache_bytes();
 

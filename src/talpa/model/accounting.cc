@@ -11,7 +11,7 @@ namespace talpa {
 namespace {
 
 bool is_expert_weight(std::string_view role) {
-  return role.starts_with("moe.") && role != "moe.router";
+  return role.starts_with("moe.") && !role.starts_with("moe.router");
 }
 
 /// Chance that a token's K experts miss a given set of `size` experts.

@@ -112,6 +112,7 @@ struct MoeConfig {
   int top_k = 2;
   int hidden_dim = 0;             ///< m, width of one expert
   bool normalize_top_k = true;    ///< the chosen weights sum to one
+  bool selection_bias = false;    ///< a bias on scores decides with them who is chosen
   int shared_hidden_dim = 0;      ///< width of the shared expert, 0 = none
   bool shared_gate = false;       ///< the shared expert is scaled by sigmoid(gate . x)
   std::vector<int> dense_layers;  ///< layers with a dense feed-forward instead
@@ -126,6 +127,8 @@ struct MoeConfig {
         field("top_k", &C::top_k, "experts a token is sent to"),
         field("hidden_dim", &C::hidden_dim, "width of one expert"),
         field("normalize_top_k", &C::normalize_top_k, "weights of the chosen experts sum to one"),
+        field("selection_bias", &C::selection_bias,
+              "a bias an expert is added to scores when experts are chosen, not to their weights"),
         field("shared_hidden_dim", &C::shared_hidden_dim, "width of the shared expert, 0 = none"),
         field("shared_gate", &C::shared_gate, "the shared expert has a sigmoid gate"),
         field("dense_layers", &C::dense_layers, "layers with a dense feed-forward"),

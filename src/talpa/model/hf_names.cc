@@ -37,6 +37,7 @@ const std::map<std::string_view, const char*>& hf_layer_names() {
       {"shared.up", "mlp.shared_expert.up_proj.weight"},
       {"shared.down", "mlp.shared_expert.down_proj.weight"},
       {"shared.router", "mlp.shared_expert_gate.weight"},
+      {"moe.router_bias", "mlp.gate.e_score_correction_bias"},
       {"moe.gate_in", "mlp.fc1_latent_proj.gate.weight"},
       {"moe.up_in", "mlp.fc1_latent_proj.up.weight"},
       {"moe.gate_up_in", "mlp.fc1_latent_proj.weight"},

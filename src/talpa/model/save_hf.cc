@@ -2,6 +2,7 @@
 
 #include "talpa/base/file.h"
 #include "talpa/format/safetensors_writer.h"
+#include "talpa/model/hf_names.h"
 #include "talpa/model/weights.h"
 
 namespace talpa {
@@ -42,6 +43,11 @@ Json generation_config(const Json& config) {
           {"eos_token_id", config.at("eos_token_id")}};
 }
 
+/// A selection bias moves in steps that bf16 cannot hold.
+DType hf_stored_type(const WeightSpec& spec, DType dtype) {
+  return split_weight_name(spec.name).role == "moe.router_bias" ? DType::kF32 : dtype;
+}
+
 void write_tensors(const std::filesystem::path& path, const DecoderConfig& config,
                    const WeightProvider& provider, const SaveOptions& options) {
   const std::vector<WeightSpec> specs = weight_specs(config);
@@ -50,20 +56,20 @@ void write_tensors(const std::filesystem::path& path, const DecoderConfig& confi
     for (const StoredPart& part : hf_parts(config, spec)) {
       const Shape shape =
           part.slice < 0 ? spec.shape : Shape(spec.shape.begin() + 1, spec.shape.end());
-      entries.push_back({part.stored_name, options.dtype, shape});
+      entries.push_back({part.stored_name, hf_stored_type(spec, options.dtype), shape});
     }
   SafetensorsWriter writer(path, std::move(entries), options.metadata);
   std::vector<float> values;
   std::vector<std::byte> bytes;
   for (const WeightSpec& spec : specs) {
     const auto parts = hf_parts(config, spec);
+    const DType dtype = hf_stored_type(spec, options.dtype);
     values.resize(static_cast<std::size_t>(num_elements(spec.shape)));
     provider(spec, values.data());
     const std::size_t count = values.size() / parts.size();
-    bytes.resize(bytes_of(options.dtype, count));
+    bytes.resize(bytes_of(dtype, count));
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      from_float(options.dtype, values.data() + i * count, bytes.data(),
-                 static_cast<std::int64_t>(count));
+      from_float(dtype, values.data() + i * count, bytes.data(), static_cast<std::int64_t>(count));
       writer.write(parts[i].stored_name, bytes);
     }
   }

@@ -65,6 +65,7 @@ class SpecList {
     const bool on = latent.enabled();
     const bool shared_latent = on && latent.share_gate_up_latent;
     add("moe.router", {moe.num_experts, c_.dim});
+    if (moe.selection_bias) add("moe.router_bias", {moe.num_experts});
     if (shared_latent) input_latent("moe.gate_up");
     input_matrix("moe.gate", on && latent.factor_gate, shared_latent);
     input_matrix("moe.up", on && latent.factor_up, shared_latent);

@@ -21,7 +21,7 @@ namespace talpa {
 ///   layers.L.attn.q_bias [H*h] .k_bias .v_bias [J*h]   layers.L.attn.q_norm .k_norm [h or width]
 ///   layers.L.ffn_norm [n]
 ///   dense layer:   layers.L.ffn.gate .up [f,n]  .down [n,f]
-///   MoE layer:     layers.L.moe.router [N,n]
+///   MoE layer:     layers.L.moe.router [N,n]   .moe.router_bias [N] with selection_bias
 ///     dense:         .moe.gate .up [N,m,n]   .moe.down [N,n,m]
 ///     factored gate: .moe.gate [N,m,r] and .moe.gate_in [G,r,n]; up alike with .moe.up_in;
 ///                    shared latent: .moe.gate_up_in [G,r,n] instead of both

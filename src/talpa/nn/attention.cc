@@ -37,6 +37,11 @@ at::Tensor expand_heads(const at::Tensor& x_BJTh, int num_heads) {
 
 }  // namespace
 
+at::Tensor document_mask(const at::Tensor& documents_BT) {
+  const at::Tensor same_BTT = documents_BT.unsqueeze(2).eq(documents_BT.unsqueeze(1));
+  return same_BTT.tril().unsqueeze(1);
+}
+
 at::Tensor attention(const at::Tensor& x_BTD, const Scope& parameters, const RotaryTables& tables,
                      const AttentionOptions& options) {
   const int num_heads = options.config.num_heads, num_kv_heads = options.config.num_kv_heads;
@@ -47,7 +52,9 @@ at::Tensor attention(const at::Tensor& x_BTD, const Scope& parameters, const Rot
   const at::Tensor k_BHTh = expand_heads(rotate(k_BTJh, tables).transpose(1, 2), num_heads);
   const at::Tensor v_BHTh = expand_heads(v_BTJh.transpose(1, 2), num_heads);
   const at::Tensor mixed_BHTh =
-      at::scaled_dot_product_attention(q_BHTh, k_BHTh, v_BHTh, {}, 0.0, /*is_causal=*/true);
+      options.mask.defined()
+          ? at::scaled_dot_product_attention(q_BHTh, k_BHTh, v_BHTh, options.mask)
+          : at::scaled_dot_product_attention(q_BHTh, k_BHTh, v_BHTh, {}, 0.0, /*is_causal=*/true);
   return at::linear(mixed_BHTh.transpose(1, 2).flatten(2), parameters.at("o"));
 }
 

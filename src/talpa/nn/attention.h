@@ -11,7 +11,13 @@ namespace talpa::nn {
 struct AttentionOptions {
   AttentionConfig config;
   double norm_eps = 1e-5;
+  /// Bool [B, 1, T, T], true where a query (second last) may see a key; undefined: all before it.
+  at::Tensor mask;
 };
+
+/// The mask of sequences of several documents, from the document of every position, int64 [B, T]:
+/// a query sees what is not behind it in its own document.
+at::Tensor document_mask(const at::Tensor& documents_BT);
 
 /// Causal grouped-query self-attention of x [B, T, n] with rotary positions [0, T); parameters
 /// q, k, v, o and, where the description has them, q_bias, k_bias, v_bias, q_norm, k_norm.

@@ -14,6 +14,7 @@
 #include "talpa/nn/moe/moe_layer.h"
 #include "talpa/nn/norm.h"
 #include "talpa/nn/precision.h"
+#include "talpa/nn/recompute.h"
 #include "talpa/nn/scope.h"
 
 namespace talpa::nn {
@@ -27,10 +28,13 @@ void check_ids(const char* what, const at::Tensor& ids, int vocab_size) {
          least.item<std::int64_t>(), most.item<std::int64_t>(), vocab_size);
 }
 
-void check_inputs(const at::Tensor& tokens_BT, const at::Tensor& targets_BT, int vocab_size) {
+void check_inputs(const at::Tensor& tokens_BT, const ForwardOptions& options, int vocab_size) {
+  const at::Tensor &targets_BT = options.targets_BT, &documents_BT = options.documents_BT;
   if (tokens_BT.dim() != 2 || tokens_BT.scalar_type() != at::kLong || tokens_BT.numel() == 0)
     fail(ErrorCode::kShape, "Decoder::forward: expected int64 tokens [sequences, tokens]");
   check_ids("tokens", tokens_BT, vocab_size);
+  if (documents_BT.defined() && documents_BT.sizes() != tokens_BT.sizes())
+    fail(ErrorCode::kShape, "Decoder::forward: expected documents of the tokens' shape");
   if (!targets_BT.defined()) return;
   if (targets_BT.sizes() != tokens_BT.sizes() || targets_BT.scalar_type() != at::kLong)
     fail(ErrorCode::kShape, "Decoder::forward: expected int64 targets of the tokens' shape");
@@ -38,42 +42,91 @@ void check_inputs(const at::Tensor& tokens_BT, const at::Tensor& targets_BT, int
             vocab_size);
 }
 
-// One forward: what its layers share, and what they leave behind.
+// What all layers of one forward share.
+struct Common {
+  const DecoderConfig& config;
+  const Scope model;
+  RotaryTables tables;
+  at::Tensor mask;
+
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const {
+    return rms_norm(x, weight, config.norm_eps);
+  }
+};
+
+// One layer as a function that can be run again: x [B, T, n] to {x} or, with experts, {x, balance
+// loss, z-loss}. What is no tensor to differentiate goes into the record.
+class Layer {
+ public:
+  Layer(std::shared_ptr<const Common> common, int index, BalanceOptions balance)
+      : common_(std::move(common)),
+        index_(index),
+        balance_(std::move(balance)),
+        record_(std::make_shared<RouterRecord>()) {
+    record_->layer = index;
+  }
+
+  std::vector<at::Tensor> operator()(const at::Tensor& x_BTD) const {
+    const DecoderConfig& config = common_->config;
+    const Scope layer = common_->model.in("layers." + std::to_string(index_));
+    const at::Tensor mixed_BTD =
+        x_BTD + attention(common_->norm(x_BTD, layer.at("attn_norm")), layer.in("attn"),
+                          common_->tables, {config.attention, config.norm_eps, common_->mask});
+    const at::Tensor rows_TD = common_->norm(mixed_BTD, layer.at("ffn_norm")).flatten(0, 1);
+    if (!config.is_moe_layer(index_))
+      return {mixed_BTD + feed_forward(rows_TD, layer.in("ffn")).view_as(mixed_BTD)};
+    MoeOutput output = moe_layer(rows_TD, layer, config.moe, balance_);
+    record_->rows_per_expert = std::move(output.rows_per_expert);
+    record_->bias_shift_N = output.bias_shift_N;
+    return {mixed_BTD + output.y_TD.view_as(mixed_BTD), output.balance_loss, output.z_loss};
+  }
+
+  const RouterRecord& record() const { return *record_; }
+
+ private:
+  std::shared_ptr<const Common> common_;
+  int index_;
+  BalanceOptions balance_;
+  std::shared_ptr<RouterRecord> record_;
+};
+
+// One forward.
 class Forward {
  public:
   Forward(const DecoderConfig& config, const Parameters& parameters, const ForwardOptions& options)
       : config_(config), model_(parameters), options_(options) {}
 
   ForwardResult run(const at::Tensor& tokens_BT) {
-    const AttentionOptions attention_options{config_.attention, config_.norm_eps};
-    const RotaryTables tables =
-        rotary_tables(tokens_BT.size(1), config_.attention.head_dim, config_.attention.rope_theta);
+    const auto common = std::make_shared<Common>(Common{
+        config_, model_,
+        rotary_tables(tokens_BT.size(1), config_.attention.head_dim, config_.attention.rope_theta),
+        options_.documents_BT.defined() ? document_mask(options_.documents_BT) : at::Tensor()});
     at::Tensor x_BTD = at::embedding(model_.at("embed"), tokens_BT);
     result_.balance_loss = result_.z_loss =
         at::zeros({}, x_BTD.options().dtype(wide_type(x_BTD.scalar_type())));
-    for (int l = 0; l < config_.num_layers; ++l) {
-      const Scope layer = model_.in("layers." + std::to_string(l));
-      x_BTD = x_BTD + attention(norm(x_BTD, layer.at("attn_norm")), layer.in("attn"), tables,
-                                attention_options);
-      const at::Tensor rows_TD = norm(x_BTD, layer.at("ffn_norm")).flatten(0, 1);
-      x_BTD = x_BTD + feed(rows_TD, layer, l).view_as(x_BTD);
-    }
-    finish(norm(x_BTD, model_.at("norm")));
+    for (int l = 0; l < config_.num_layers; ++l)
+      x_BTD = run_layer(Layer(common, l, balance_of(l, tokens_BT.size(0))), x_BTD);
+    finish(common->norm(x_BTD, model_.at("norm")));
     return std::move(result_);
   }
 
  private:
-  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const {
-    return rms_norm(x, weight, config_.norm_eps);
+  BalanceOptions balance_of(int l, std::int64_t num_sequences) const {
+    BalanceOptions balance{options_.balance_scope, num_sequences, {}, options_.quantile_shift};
+    if (options_.earlier_rows != nullptr)
+      if (const auto found = options_.earlier_rows->find(l); found != options_.earlier_rows->end())
+        balance.earlier_rows = found->second;
+    return balance;
   }
 
-  at::Tensor feed(const at::Tensor& rows_TD, const Scope& layer, int l) {
-    if (!config_.is_moe_layer(l)) return feed_forward(rows_TD, layer.in("ffn"));
-    MoeOutput output = moe_layer(rows_TD, layer, config_.moe);
-    result_.balance_loss = result_.balance_loss + output.balance_loss;
-    result_.z_loss = result_.z_loss + output.z_loss;
-    if (options_.record_routing) result_.routing.push_back({l, std::move(output.rows_per_expert)});
-    return output.y_TD;
+  at::Tensor run_layer(const Layer& layer, const at::Tensor& x_BTD) {
+    const auto outputs =
+        options_.recompute && x_BTD.requires_grad() ? recomputed(x_BTD, layer) : layer(x_BTD);
+    if (outputs.size() == 1) return outputs[0];
+    result_.balance_loss = result_.balance_loss + outputs[1];
+    result_.z_loss = result_.z_loss + outputs[2];
+    if (options_.record_routing) result_.routing.push_back(layer.record());
+    return outputs[0];
   }
 
   void finish(const at::Tensor& x_BTD) {
@@ -92,6 +145,10 @@ class Forward {
 };
 
 }  // namespace
+
+bool is_trained(const std::string& name) {
+  return !is_pivot(name) && !name.ends_with(".router_bias");
+}
 
 Decoder::Decoder(const DecoderConfig& config, at::ScalarType dtype) : config_(config) {
   config_.validate("model");
@@ -118,11 +175,11 @@ void Decoder::load(const ModelFiles& files) {
 }
 
 void Decoder::set_requires_grad(bool on) {
-  for (auto& [name, tensor] : parameters_) tensor.requires_grad_(on && !is_pivot(name));
+  for (auto& [name, tensor] : parameters_) tensor.requires_grad_(on && is_trained(name));
 }
 
 ForwardResult Decoder::forward(const at::Tensor& tokens_BT, const ForwardOptions& options) const {
-  check_inputs(tokens_BT, options.targets_BT, config_.vocab_size);
+  check_inputs(tokens_BT, options, config_.vocab_size);
   return Forward(config_, parameters_, options).run(tokens_BT);
 }
 

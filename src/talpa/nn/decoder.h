@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "talpa/model/weights.h"
+#include "talpa/nn/moe/balance.h"
 
 namespace talpa::nn {
 
@@ -19,7 +20,11 @@ using Parameters = std::map<std::string, at::Tensor>;
 struct RouterRecord {
   int layer = 0;
   std::vector<std::int64_t> rows_per_expert;  ///< [N]
+  at::Tensor bias_shift_N;                    ///< see quantile_shift(), if asked for
 };
+
+/// Rows of experts by layer.
+using LayerLoad = std::map<int, std::vector<std::int64_t>>;
 
 struct ForwardOptions {
   /// Record routing into ForwardResult::routing.
@@ -27,6 +32,17 @@ struct ForwardOptions {
   /// int64 [B, T], next tokens or kIgnoredTarget (-100). Where defined, the cross-entropy is
   /// computed instead of logits, which is faster and never holds a [B, T, V] tensor.
   at::Tensor targets_BT;
+  /// int64 [B, T], the document of every position: tokens of one see no other. Undefined: one a
+  /// sequence. Positions go on counting; rotary attention sees their differences only.
+  at::Tensor documents_BT;
+  BalanceScope balance_scope = BalanceScope::kMicroBatch;
+  /// Rows of this step's earlier micro-batches, for the scope of a global batch.
+  const LayerLoad* earlier_rows = nullptr;
+  /// Reckon RouterRecord::bias_shift_N; needs a selection bias.
+  bool quantile_shift = false;
+  /// Layers keep their inputs alone and run again for the gradient (see recompute.h); the decoder
+  /// must outlive the graph.
+  bool recompute = false;
 };
 
 struct ForwardResult {
@@ -36,6 +52,9 @@ struct ForwardResult {
   at::Tensor z_loss;         ///< sum over layers of mean logsumexp^2 (ST-MoE eq. 5), 0-dim
   std::vector<RouterRecord> routing;
 };
+
+/// False for what no gradient trains: pivot masks and selection biases.
+bool is_trained(const std::string& name);
 
 /// The laboratory's decoder: every family, dense, MoE and latent experts; differentiable
 /// throughout; any floating type (fp64 for numerical checks). The router computes in fp32 or
@@ -55,7 +74,7 @@ class Decoder {
   void initialise(std::uint64_t seed);
   /// Fills from files; every tensor once. Throws kFormat for a malformed pivot mask.
   void load(const ModelFiles& files);
-  /// Of all but pivot masks, which are no parameters to train.
+  /// Of all but pivot masks and selection biases, which no gradient trains.
   void set_requires_grad(bool on);
 
   /// tokens_BT: int64, causal attention within each row.

@@ -14,12 +14,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Gradients of one row of h = w silu(g) u; returns that of w.
+// Gradients of one row of h = w silu(g) u, and h itself where it is asked for; returns that of w.
 template <class T>
 struct RowGradient {
   const T *gate, *up, *sigmoid, *dh;
   T weight;
-  T *dgate, *dup;
+  T *dgate, *dup, *h;
 
   T run(std::int64_t width) const {
     for (std::int64_t i = 0; i < width; ++i) {
@@ -27,29 +27,45 @@ struct RowGradient {
       dup[i] = weighted * gate[i] * sigmoid[i];
       dgate[i] = weighted * up[i] * sigmoid[i] * (1 + gate[i] * (1 - sigmoid[i]));
     }
+    for (std::int64_t i = 0; h != nullptr && i < width; ++i)
+      h[i] = gate[i] * sigmoid[i] * up[i] * weight;
     return lane_sum<T>(width,
                        [this](std::int64_t i) { return dh[i] * gate[i] * sigmoid[i] * up[i]; });
   }
 };
 
+struct Inputs {
+  at::Tensor gate_SM, up_SM, weight_S;  // no weight: undefined
+};
+
 template <class T>
-void backward_rows(const variable_list& saved, const at::Tensor& dh_SM, at::Tensor& dgate_SM,
-                   at::Tensor& dup_SM, at::Tensor& dweight_S) {
-  const at::Tensor sigmoid_SM = saved[0].sigmoid();
+void backward_rows(const Inputs& inputs, const at::Tensor& dh_SM, SwigluGradient& gradient) {
+  const at::Tensor sigmoid_SM = inputs.gate_SM.sigmoid();
   const std::int64_t width = dh_SM.size(1);
-  const bool weighted = saved[2].defined();
+  const bool weighted = inputs.weight_S.defined();
+  T* hidden = gradient.hidden_SM.defined() ? gradient.hidden_SM.data_ptr<T>() : nullptr;
   for (std::int64_t s = 0; s < dh_SM.size(0); ++s) {
     const std::int64_t at = s * width;
-    const RowGradient<T> row{saved[0].const_data_ptr<T>() + at,
-                             saved[1].const_data_ptr<T>() + at,
+    const RowGradient<T> row{inputs.gate_SM.const_data_ptr<T>() + at,
+                             inputs.up_SM.const_data_ptr<T>() + at,
                              sigmoid_SM.const_data_ptr<T>() + at,
                              dh_SM.const_data_ptr<T>() + at,
-                             weighted ? saved[2].const_data_ptr<T>()[s] : T(1),
-                             dgate_SM.data_ptr<T>() + at,
-                             dup_SM.data_ptr<T>() + at};
+                             weighted ? inputs.weight_S.const_data_ptr<T>()[s] : T(1),
+                             gradient.gate_SM.data_ptr<T>() + at,
+                             gradient.up_SM.data_ptr<T>() + at,
+                             hidden != nullptr ? hidden + at : nullptr};
     const T dweight = row.run(width);
-    if (weighted) dweight_S.data_ptr<T>()[s] = dweight;
+    if (weighted) gradient.weight_S.data_ptr<T>()[s] = dweight;
   }
+}
+
+void backward_on_cpu(const Inputs& inputs, const at::Tensor& dh_SM, SwigluGradient& gradient) {
+  AT_DISPATCH_FLOATING_TYPES(dh_SM.scalar_type(), "swiglu_backward",
+                             [&] { backward_rows<scalar_t>(inputs, dh_SM, gradient); });
+}
+
+bool is_plain(const at::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == wide_type(x.scalar_type());
 }
 
 struct Swiglu : torch::autograd::Function<Swiglu> {
@@ -62,24 +78,37 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    at::Tensor dgate_SM = at::empty_like(saved[0]), dup_SM = at::empty_like(saved[1]);
-    at::Tensor dweight_S = saved[2].defined() ? at::empty_like(saved[2]) : at::Tensor();
-    const at::Tensor dh_SM = gradients[0].contiguous();
-    AT_DISPATCH_FLOATING_TYPES(dh_SM.scalar_type(), "swiglu_backward", [&] {
-      backward_rows<scalar_t>(saved, dh_SM, dgate_SM, dup_SM, dweight_S);
-    });
-    return {dgate_SM, dup_SM, dweight_S};
+    SwigluGradient gradient{at::empty_like(saved[0]), at::empty_like(saved[1]), {}, {}};
+    if (saved[2].defined()) gradient.weight_S = at::empty_like(saved[2]);
+    backward_on_cpu({saved[0], saved[1], saved[2]}, gradients[0].contiguous(), gradient);
+    return {gradient.gate_SM, gradient.up_SM, gradient.weight_S};
   }
 };
 
 }  // namespace
 
 at::Tensor swiglu(const at::Tensor& gate_SM, const at::Tensor& up_SM, const at::Tensor& weight_S) {
-  const bool plain = gate_SM.is_cpu() && gate_SM.scalar_type() == wide_type(gate_SM.scalar_type());
-  if (!plain || gate_SM.dim() != 2) return swiglu_reference(gate_SM, up_SM, weight_S);
+  if (!is_plain(gate_SM) || gate_SM.dim() != 2) return swiglu_reference(gate_SM, up_SM, weight_S);
   std::optional<at::Tensor> weight;
   if (weight_S.defined()) weight = weight_S.contiguous();
   return Swiglu::apply(gate_SM.contiguous(), up_SM.contiguous(), weight);
+}
+
+SwigluGradient swiglu_gradient(const at::Tensor& gate_SM, const at::Tensor& up_SM,
+                               const at::Tensor& weight_S, const at::Tensor& dhidden_SM) {
+  if (is_plain(gate_SM)) {
+    SwigluGradient gradient{at::empty_like(gate_SM), at::empty_like(up_SM),
+                            at::empty_like(weight_S), at::empty_like(gate_SM)};
+    backward_on_cpu({gate_SM, up_SM, weight_S}, dhidden_SM, gradient);
+    return gradient;
+  }
+  const at::Tensor gate = widen(gate_SM), up = widen(up_SM), sigmoid = gate.sigmoid();
+  const at::Tensor weight_S1 = widen(weight_S).unsqueeze(1), dh = widen(dhidden_SM);
+  const at::Tensor silu = gate * sigmoid, weighted = dh * weight_S1;
+  const auto type = gate_SM.scalar_type();
+  return {(weighted * up * sigmoid * (1 + gate * (1 - sigmoid))).to(type),
+          (weighted * silu).to(type), (dh * silu * up).sum(1).to(weight_S.scalar_type()),
+          (weight_S1 * silu * up).to(type)};
 }
 
 at::Tensor swiglu_reference(const at::Tensor& gate_SM, const at::Tensor& up_SM,

@@ -10,6 +10,14 @@ namespace talpa::nn {
 at::Tensor swiglu(const at::Tensor& gate_SM, const at::Tensor& up_SM,
                   const at::Tensor& weight_S = {});
 
+/// Gradients of hidden = weight silu(gate) up by the gradient of hidden, without autograd, and
+/// hidden itself once more. Widths and types as in swiglu().
+struct SwigluGradient {
+  at::Tensor gate_SM, up_SM, weight_S, hidden_SM;
+};
+SwigluGradient swiglu_gradient(const at::Tensor& gate_SM, const at::Tensor& up_SM,
+                               const at::Tensor& weight_S, const at::Tensor& dhidden_SM);
+
 /// The same composed of autograd's own operations, for any type and device.
 at::Tensor swiglu_reference(const at::Tensor& gate_SM, const at::Tensor& up_SM,
                             const at::Tensor& weight_S = {});

@@ -22,6 +22,9 @@ void check(std::size_t num_logits, const RouteOptions& options) {
   if (num_logits % num_experts != 0)
     fail(ErrorCode::kShape, "route: {} logits are not whole rows of {} experts", num_logits,
          num_experts);
+  if (!options.selection_bias.empty() && options.selection_bias.size() != num_experts)
+    fail(ErrorCode::kShape, "route: a selection bias of {} values for {} experts",
+         options.selection_bias.size(), num_experts);
   if (static_cast<std::int64_t>(num_logits / num_experts) > kMaxSlots / options.top_k)
     fail(ErrorCode::kShape, "route: {} rows of {} choices exceed {} slots",
          num_logits / num_experts, options.top_k, kMaxSlots);
@@ -43,37 +46,45 @@ float checked_maximum(std::span<const float> logits_N, int row) {
   return maximum;
 }
 
-// The K experts of highest logit, best first. Scores grow with logits, so they need no scores;
-// a strict comparison in ascending order of experts leaves ties to the lowest id.
-void choose(std::span<const float> logits_N, std::span<std::int32_t> expert_K) {
+// The K experts of highest value, best first: of logits where nothing is added to scores, which
+// grow with them. A strict comparison in ascending order of experts leaves ties to the lowest id.
+void choose(std::span<const float> value_N, std::span<std::int32_t> expert_K) {
   const std::size_t top_k = expert_K.size();
   std::size_t chosen = 0;
-  for (std::size_t e = 0; e < logits_N.size(); ++e) {
-    if (chosen == top_k && !(logits_N[e] > logits_N[expert_K[top_k - 1]])) continue;
+  for (std::size_t e = 0; e < value_N.size(); ++e) {
+    if (chosen == top_k && !(value_N[e] > value_N[expert_K[top_k - 1]])) continue;
     std::size_t at = chosen < top_k ? chosen++ : top_k - 1;
-    for (; at > 0 && logits_N[e] > logits_N[expert_K[at - 1]]; --at)
-      expert_K[at] = expert_K[at - 1];
+    for (; at > 0 && value_N[e] > value_N[expert_K[at - 1]]; --at) expert_K[at] = expert_K[at - 1];
     expert_K[at] = static_cast<std::int32_t>(e);
   }
 }
 
 float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 
-// Combine weights of the chosen experts of one row.
-void weigh(std::span<const float> logits_N, float maximum, std::span<const std::int32_t> expert_K,
-           const RouteOptions& options, std::span<float> weight_K) {
+// Scores of one row's logits.
+struct Scores {
+  std::span<const float> logits_N;
+  float maximum;
+  RouterScore kind;
   float denominator = 1;
-  if (options.score == RouterScore::kSoftmax) {
+
+  Scores(std::span<const float> logits, float largest, RouterScore score)
+      : logits_N(logits), maximum(largest), kind(score) {
+    if (kind != RouterScore::kSoftmax) return;
     denominator = 0;
     for (float logit : logits_N) denominator += std::exp(logit - maximum);
   }
-  float sum = 0;
-  for (std::size_t j = 0; j < expert_K.size(); ++j) {
-    const float logit = logits_N[expert_K[j]];
-    weight_K[j] = options.score == RouterScore::kSoftmax ? std::exp(logit - maximum) / denominator
-                                                         : sigmoid(logit);
-    sum += weight_K[j];
+  float of(std::size_t e) const {
+    return kind == RouterScore::kSoftmax ? std::exp(logits_N[e] - maximum) / denominator
+                                         : sigmoid(logits_N[e]);
   }
+};
+
+// Combine weights of the chosen experts of one row.
+void weigh(const Scores& scores, std::span<const std::int32_t> expert_K,
+           const RouteOptions& options, std::span<float> weight_K) {
+  float sum = 0;
+  for (std::size_t j = 0; j < expert_K.size(); ++j) sum += weight_K[j] = scores.of(expert_K[j]);
   for (float& weight : weight_K) {
     if (options.normalize)
       weight = sum > 0 ? weight / sum : 1.0F / static_cast<float>(expert_K.size());
@@ -108,13 +119,16 @@ DispatchPlan route(std::span<const float> logits_TN, const RouteOptions& options
   plan.num_experts = options.num_experts;
   plan.top_k = options.top_k;
   plan.expert.resize(plan.num_rows * top_k);
-  std::vector<float> weight_TK(plan.expert.size());
+  std::vector<float> weight_TK(plan.expert.size()), biased_N(options.selection_bias.size());
   for (int t = 0; t < plan.num_rows; ++t) {
     const auto logits_N = logits_TN.subspan(t * num_experts, num_experts);
     const std::span expert_K(plan.expert.data() + t * top_k, top_k);
-    const float maximum = checked_maximum(logits_N, t);
-    choose(logits_N, expert_K);
-    weigh(logits_N, maximum, expert_K, options, {weight_TK.data() + t * top_k, top_k});
+    const Scores scores(logits_N, checked_maximum(logits_N, t), options.score);
+    for (std::size_t e = 0; e < biased_N.size(); ++e)
+      biased_N[e] =
+          std::isinf(logits_N[e]) ? logits_N[e] : scores.of(e) + options.selection_bias[e];
+    choose(biased_N.empty() ? logits_N : biased_N, expert_K);
+    weigh(scores, expert_K, options, {weight_TK.data() + t * top_k, top_k});
   }
   sort_by_expert(plan, weight_TK);
   return plan;

@@ -22,6 +22,8 @@ struct RouteOptions {
   RouterScore score = RouterScore::kSoftmax;
   bool normalize = true;  ///< the chosen weights sum to one
   double scale = 1;       ///< factor on the weights
+  /// [num_experts], or empty: added to scores when experts are chosen, never to their weights.
+  std::span<const float> selection_bias = {};
 };
 
 /// Where rows go: compact by expert. Slot s in [offsets[e], offsets[e+1]) is one (row, expert)
@@ -41,8 +43,9 @@ struct DispatchPlan {
 };
 
 /// Routes rows of logits [T, N]: softmax or sigmoid in fp32 over all experts, the top_k highest
-/// (ties to the lowest expert id), weights renormalised if asked. Throws kShape if logits are
-/// not whole rows, kConfig if top_k exceeds num_experts; a row with a NaN throws kFormat.
+/// (ties to the lowest expert id), weights renormalised if asked. With a selection bias the top_k
+/// highest of score + bias are chosen. Throws kShape if logits are not whole rows or the bias has
+/// another size, kConfig if top_k exceeds num_experts; a row with a NaN throws kFormat.
 DispatchPlan route(std::span<const float> logits_TN, const RouteOptions& options);
 
 /// Largest load relative to the mean, smallest likewise, entropy of the load relative to

@@ -36,7 +36,7 @@ void AdamW::update(Group& group, double learning_rate) {
     means.push_back(group.means[i]);
     squares.push_back(group.squares[i]);
     // The fused kernel takes the count of this step, one tensor a parameter.
-    steps.push_back(torch::tensor(static_cast<float>(num_steps_ + 1)));
+    steps.push_back(torch::full({}, static_cast<float>(num_steps_ + 1), means.back().options()));
   }
   if (values.empty()) return;
   at::_fused_adamw_(values, gradients, means, squares, {}, steps, learning_rate, config_.beta1,

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "talpa/base/file.h"
+#include "talpa/base/log.h"
 #include "talpa/format/safetensors_writer.h"
 #include "talpa/format/tensor_store.h"
 
@@ -15,44 +16,54 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kEmaFile = "ema.safetensors";
 constexpr const char* kTrainerFile = "trainer.json";
+constexpr const char* kPrefix = "step-";
 
-std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}", step); }
+using Tensors = std::map<std::string, at::Tensor>;
 
-void save_optimizer(const fs::path& path, const Optimizer& optimizer) {
-  const auto state = optimizer.state();
+std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+void save_tensors(const fs::path& path, const Tensors& tensors) {
   std::vector<SafetensorsWriter::Entry> entries;
-  for (const auto& [name, tensor] : state) {
+  for (const auto& [name, tensor] : tensors)
     entries.push_back({name, DType::kF32, tensor.sizes().vec()});
-  }
   SafetensorsWriter writer(path, entries);
-  for (const auto& [name, tensor] : state) {
-    const at::Tensor flat = tensor.contiguous();
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor flat = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
     writer.write(name, {static_cast<const std::byte*>(flat.const_data_ptr()), flat.nbytes()});
   }
   writer.finish();
 }
 
-void load_optimizer(const fs::path& path, Optimizer& optimizer) {
+void load_tensors(const fs::path& path, const Tensors& tensors) {
+  const torch::NoGradGuard no_grad;
   const auto store = open_safetensors(path);
-  const auto state = optimizer.state();
-  for (const auto& [name, tensor] : state) {
+  for (const auto& [name, tensor] : tensors) {
     const TensorView& view = store->at(name);
     if (view.shape != tensor.sizes().vec() || view.dtype != DType::kF32)
       fail(ErrorCode::kShape, "{}: {} has shape {}, the recipe's has {}", path.string(), name,
            to_string(view.shape), to_string(tensor.sizes().vec()));
-    to_float(view.dtype, view.bytes.data(), tensor.data_ptr<float>(), tensor.numel());
+    at::Tensor values = at::empty(tensor.sizes(), at::kFloat);
+    to_float(view.dtype, view.bytes.data(), values.data_ptr<float>(), values.numel());
+    at::Tensor(tensor).copy_(values);
   }
-  if (store->tensors().size() != state.size())
+  if (store->tensors().size() != tensors.size())
     fail(ErrorCode::kFormat, "{}: {} tensors, the recipe has {}", path.string(),
-         store->tensors().size(), state.size());
+         store->tensors().size(), tensors.size());
+}
+
+void load_averages(const fs::path& path, Ema& ema) {
+  if (fs::exists(path)) return load_tensors(path, ema.state());
+  log::warn("{} is not there: averages start from the checkpoint's weights", path.string());
+  ema.restart();
 }
 
 std::vector<fs::path> complete_checkpoints(const fs::path& directory) {
   std::vector<fs::path> found;
   if (!fs::is_directory(directory)) return found;
   for (const auto& entry : fs::directory_iterator(directory))
-    if (entry.path().filename().string().starts_with("step-") &&
+    if (entry.path().filename().string().starts_with(kPrefix) &&
         fs::exists(entry.path() / kTrainerFile))
       found.push_back(entry.path());
   std::sort(found.begin(), found.end());
@@ -61,24 +72,30 @@ std::vector<fs::path> complete_checkpoints(const fs::path& directory) {
 
 }  // namespace
 
-void save_checkpoint(const fs::path& directory, std::int64_t step, Task& task,
-                     const Optimizer& optimizer, int keep) {
+void save_checkpoint(const fs::path& directory, std::int64_t step, const TrainingState& state,
+                     int keep) {
   fs::create_directories(directory);
   const fs::path target = directory / checkpoint_name(step);
   {
     AtomicDirectory partial(target, /*overwrite=*/true);
     // The model directory is renamed into place by its own writer, so it must not exist yet.
     fs::remove(partial.path());
-    task.save_model(partial.path(), DType::kF32);
-    save_optimizer(partial.path() / kOptimizerFile, optimizer);
-    write_text(partial.path() / kTrainerFile,
-               Json{{"step", step}, {"optimizer_steps", optimizer.num_steps()}}.dump(2) + "\n");
+    state.task.save_model(partial.path(), DType::kF32);
+    save_tensors(partial.path() / kOptimizerFile, state.optimizer.state());
+    if (state.ema != nullptr) save_tensors(partial.path() / kEmaFile, state.ema->state());
+    const Json trainer{{"step", step},
+                       {"optimizer_steps", state.optimizer.num_steps()},
+                       {"spike_guard", state.guard.state()}};
+    write_text(partial.path() / kTrainerFile, trainer.dump(2) + "\n");
     partial.commit();
   }
   write_text(directory / "latest", checkpoint_name(step) + "\n");
   auto all = complete_checkpoints(directory);
-  for (std::size_t i = 0; i + static_cast<std::size_t>(std::max(keep, 1)) < all.size(); ++i)
+  for (std::size_t i = 0; i + static_cast<std::size_t>(std::max(keep, 1)) < all.size(); ++i) {
+    // Without this file it counts no longer, even if the rest stays.
+    fs::remove(all[i] / kTrainerFile);
     fs::remove_all(all[i]);
+  }
 }
 
 std::optional<fs::path> latest_checkpoint(const fs::path& directory) {
@@ -87,15 +104,29 @@ std::optional<fs::path> latest_checkpoint(const fs::path& directory) {
   return all.back();
 }
 
-std::int64_t load_checkpoint(const fs::path& checkpoint, Task& task, Optimizer& optimizer) {
-  const Json trainer = read_json(checkpoint / kTrainerFile);
+void remove_partial_checkpoints(const fs::path& directory) {
+  if (!fs::is_directory(directory)) return;
+  std::vector<fs::path> partial;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    const bool temporary = name.starts_with(".") && name.find(".partial-") != std::string::npos;
+    if (temporary || (name.starts_with(kPrefix) && !fs::exists(entry.path() / kTrainerFile)))
+      partial.push_back(entry.path());
+  }
+  for (const fs::path& path : partial) fs::remove_all(path);
+}
+
+std::int64_t load_checkpoint(const fs::path& checkpoint, const TrainingState& state) {
+  const fs::path path = checkpoint / kTrainerFile;
+  const Json trainer = read_json(path);
   if (!trainer.is_object() || !trainer.contains("step") || !trainer["step"].is_number_integer() ||
       !trainer.contains("optimizer_steps") || !trainer["optimizer_steps"].is_number_integer())
-    fail(ErrorCode::kFormat, "{}: lacks step and optimizer_steps",
-         (checkpoint / kTrainerFile).string());
-  task.load_model(checkpoint);
-  load_optimizer(checkpoint / kOptimizerFile, optimizer);
-  optimizer.set_num_steps(trainer["optimizer_steps"].get<std::int64_t>());
+    fail(ErrorCode::kFormat, "{}: lacks step and optimizer_steps", path.string());
+  state.task.load_model(checkpoint);
+  load_tensors(checkpoint / kOptimizerFile, state.optimizer.state());
+  state.optimizer.set_num_steps(trainer["optimizer_steps"].get<std::int64_t>());
+  if (trainer.contains("spike_guard")) state.guard.load(trainer["spike_guard"], path.string());
+  if (state.ema != nullptr) load_averages(checkpoint / kEmaFile, *state.ema);
   return trainer["step"].get<std::int64_t>();
 }
 

@@ -3,23 +3,36 @@
 #include <filesystem>
 #include <optional>
 
+#include "talpa/train/ema.h"
 #include "talpa/train/optimizer.h"
+#include "talpa/train/spike_guard.h"
 #include "talpa/train/task.h"
 
 namespace talpa::train {
 
+/// All that a run goes on from. Step and data order follow from the recipe.
+struct TrainingState {
+  Task& task;
+  Optimizer& optimizer;
+  SpikeGuard& guard;
+  Ema* ema = nullptr;  ///< where there is one
+};
+
 /// A checkpoint is a Hugging Face directory (fp32, readable by everything else) with the
-/// optimiser's state in `optimizer.safetensors` and the position in `trainer.json`, written
-/// beside and renamed; `latest` in the parent names the newest. Older ones beyond `keep` go.
-void save_checkpoint(const std::filesystem::path& directory, std::int64_t step, Task& task,
-                     const Optimizer& optimizer, int keep);
+/// optimiser's state in `optimizer.safetensors`, averages in `ema.safetensors` and the position in
+/// `trainer.json`. It is written beside and renamed, so that whatever ends the process leaves the
+/// older ones whole; `latest` in the parent names the newest. Older ones beyond `keep` go.
+void save_checkpoint(const std::filesystem::path& directory, std::int64_t step,
+                     const TrainingState& state, int keep);
 
 /// Newest complete checkpoint of a directory, if any.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& directory);
 
-/// Restores model and optimiser; returns the number of steps done. Throws kFormat or kShape
-/// naming the tensor when it does not fit the recipe.
-std::int64_t load_checkpoint(const std::filesystem::path& checkpoint, Task& task,
-                             Optimizer& optimizer);
+/// Removes what an interrupted save or removal left in a directory of checkpoints.
+void remove_partial_checkpoints(const std::filesystem::path& directory);
+
+/// Restores the state; returns the number of steps done. Averages that the checkpoint lacks start
+/// from its weights. Throws kFormat or kShape naming the tensor when it does not fit the recipe.
+std::int64_t load_checkpoint(const std::filesystem::path& checkpoint, const TrainingState& state);
 
 }  // namespace talpa::train

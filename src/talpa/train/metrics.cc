@@ -34,12 +34,18 @@ void MetricsLog::write(const Json& row) {
   if (!out_) fail(ErrorCode::kIo, "cannot write {}", path_.string());
 }
 
+void ExpertLoad::add(int layer, const std::vector<std::int64_t>& rows) {
+  auto& sum = rows_[layer];
+  sum.resize(rows.size());
+  for (std::size_t e = 0; e < rows.size(); ++e) sum[e] += rows[e];
+}
+
 void ExpertLoad::add(const std::vector<nn::RouterRecord>& records) {
-  for (const auto& record : records) {
-    auto& rows = rows_[record.layer];
-    rows.resize(record.rows_per_expert.size());
-    for (std::size_t e = 0; e < rows.size(); ++e) rows[e] += record.rows_per_expert[e];
-  }
+  for (const auto& record : records) add(record.layer, record.rows_per_expert);
+}
+
+void ExpertLoad::add(const ExpertLoad& other) {
+  for (const auto& [layer, rows] : other.rows_) add(layer, rows);
 }
 
 Json ExpertLoad::report() const {

@@ -24,14 +24,15 @@ class MetricsLog {
 class ExpertLoad {
  public:
   void add(const std::vector<nn::RouterRecord>& records);
+  void add(const ExpertLoad& other);
   bool empty() const { return rows_.empty(); }
   /// [{"layer", "max_over_mean", "min_over_mean", "entropy", "unused"}, ...]
   Json report() const;
   /// "load 0.42-2.10 unused 0": the extremes over all layers.
   std::string summary() const;
-  void clear() { rows_.clear(); }
 
  private:
+  void add(int layer, const std::vector<std::int64_t>& rows);
   std::map<int, std::vector<std::int64_t>> rows_;
 };
 

@@ -17,6 +17,7 @@ struct LossResult {
   std::int64_t num_tokens = 0;            ///< scored
   std::map<std::string, double> metrics;  ///< shown beside the loss, averaged over a log interval
   std::vector<nn::RouterRecord> routing;  ///< of MoE layers
+  double data_seconds = 0;                ///< of making the batch
 };
 
 /// One kind of work that a Trainer can do: its data, its model and its loss. Batches depend on
@@ -26,6 +27,11 @@ class Task {
   virtual ~Task() = default;
   virtual std::map<std::string, at::Tensor>& parameters() = 0;
   virtual LossResult training_loss(std::int64_t step, int micro_batch) = 0;
+  /// After the optimiser has changed the parameters by all micro-batches of a step. Not called for
+  /// a step that is skipped.
+  virtual void after_step() {}
+  /// Operations (two a multiply-add) of one token, forward and backward; 0 = not known.
+  virtual double flops_per_token() const { return 0; }
   /// Held-out metrics by name; "loss" is among them.
   virtual std::map<std::string, double> evaluate() = 0;
   /// Writes the model as a Hugging Face directory that `path` must not hold yet.

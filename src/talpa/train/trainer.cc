@@ -2,14 +2,13 @@
 
 #include <torch/torch.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cmath>
 
 #include "talpa/base/log.h"
-#include "talpa/base/progress.h"
 #include "talpa/base/threads.h"
 #include "talpa/train/checkpoint.h"
-#include "talpa/train/metrics.h"
+#include "talpa/train/run_log.h"
 
 namespace talpa::train {
 
@@ -26,24 +25,43 @@ void TrainerConfig::validate(const std::string& path) const {
   at_least("checkpoint_every", checkpoint_every, 0);
   at_least("keep_checkpoints", keep_checkpoints, 1);
   at_least("threads", threads, 0);
+  if (!(ema_decay >= 0 && ema_decay < 1))
+    fail(ErrorCode::kConfig, "{}.ema_decay = {} is not in [0, 1)", path, ema_decay);
+  if (!(peak_flops >= 0))
+    fail(ErrorCode::kConfig, "{}.peak_flops = {} is negative", path, peak_flops);
 }
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+std::map<std::string, at::Tensor> trained(Task& task) {
+  std::map<std::string, at::Tensor> parameters;
+  for (const auto& [name, value] : task.parameters())
+    if (value.requires_grad()) parameters.emplace(name, value);
+  return parameters;
 }
 
-/// Sums of an interval between log lines.
-struct Interval {
-  double loss = 0, gradient_norm = 0;
-  std::int64_t steps = 0, tokens = 0;
-  std::map<std::string, double> metrics;
-  ExpertLoad load;
-  Clock::time_point start = Clock::now();
-};
+void set_threads(const TrainerConfig& config) {
+  at::set_num_threads(config.threads > 0 ? config.threads : available_cores());
+}
+
+/// Loss and gradients of all micro-batches of a step.
+StepRecord forward_backward(const TrainerConfig& config, Task& task, Optimizer& optimizer,
+                            std::int64_t step, PhaseClock& clock) {
+  StepRecord record;
+  optimizer.zero_grad();
+  for (int micro = 0; micro < config.micro_batches; ++micro) {
+    LossResult result = task.training_loss(step, micro);
+    record.data_seconds += result.data_seconds;
+    record.loss += result.loss.item<double>() / config.micro_batches;
+    clock.end(record.forward_seconds);
+    (result.loss / config.micro_batches).backward();
+    clock.end(record.backward_seconds);
+    record.add(result, config.micro_batches);
+  }
+  record.gradient_norm = optimizer.clip();
+  record.learning_rate = learning_rate_at(config.schedule, step, config.steps);
+  return record;
+}
 
 class Run {
  public:
@@ -51,9 +69,12 @@ class Run {
       : config_(config),
         task_(task),
         options_(options),
-        optimizer_(make_optimizer(task.parameters(), config.optimizer)),
+        optimizer_(make_optimizer(trained(task), config.optimizer)),
+        guard_(config.spike_guard),
+        ema_(config.ema_decay > 0 ? std::make_unique<Ema>(trained(task), config.ema_decay)
+                                  : nullptr),
         first_step_(restore()),
-        metrics_(options.directory / "metrics.jsonl", first_step_) {}
+        log_(config, options, first_step_, task.flops_per_token()) {}
 
   std::map<std::string, double> run() {
     std::map<std::string, double> held_out;
@@ -61,53 +82,49 @@ class Run {
       train_step(step);
       const std::int64_t done = step + 1;
       const bool last = done == config_.steps;
-      if (last || done % config_.log_every == 0) log_interval(step);
+      if (last || done % config_.log_every == 0) log_.write(done, guard_.num_skipped());
       if (last || (config_.eval_every > 0 && done % config_.eval_every == 0))
         held_out = evaluate(done);
       const bool stopped = options_.stop != nullptr && options_.stop->load();
       if (last || stopped || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
-        save_checkpoint(checkpoints(), done, task_, *optimizer_, config_.keep_checkpoints);
+        save_checkpoint(checkpoints(), done, state(), config_.keep_checkpoints);
       if (stopped && !last)
         fail(ErrorCode::kInterrupted,
              "stopped after step {}; {} holds a checkpoint, --resume goes on", done,
              checkpoints().string());
     }
     if (held_out.empty()) held_out = evaluate(config_.steps);
-    const fs::path final = options_.directory / "final";
-    fs::remove_all(final);
-    task_.save_model(final, DType::kBF16);
+    save_final("final");
+    if (ema_) with_averages([this] { save_final("final-ema"); });
     return held_out;
   }
 
  private:
   fs::path checkpoints() const { return options_.directory / "checkpoints"; }
+  TrainingState state() { return {task_, *optimizer_, guard_, ema_.get()}; }
 
   std::int64_t restore() {
+    remove_partial_checkpoints(checkpoints());
     const auto newest = latest_checkpoint(checkpoints());
     if (!options_.resume || !newest) return 0;
-    const std::int64_t step = load_checkpoint(*newest, task_, *optimizer_);
+    const std::int64_t step = load_checkpoint(*newest, state());
     log::info("resumed from {} at step {}", newest->string(), step);
     return step;
   }
 
   void train_step(std::int64_t step) {
-    optimizer_->zero_grad();
-    double loss = 0;
-    for (int micro = 0; micro < config_.micro_batches; ++micro) {
-      LossResult result = task_.training_loss(step, micro);
-      (result.loss / config_.micro_batches).backward();
-      loss += result.loss.item<double>() / config_.micro_batches;
-      interval_.tokens += result.num_tokens;
-      for (const auto& [name, value] : result.metrics)
-        interval_.metrics[name] += value / config_.micro_batches;
-      interval_.load.add(result.routing);
+    PhaseClock clock;
+    StepRecord record = forward_backward(config_, task_, *optimizer_, step, clock);
+    if (config_.spike_guard.deviations == 0 &&
+        (!std::isfinite(record.loss) || !std::isfinite(record.gradient_norm)))
+      fail_not_finite(step, record.loss, record.gradient_norm);
+    if (guard_.accept(step, record.loss, record.gradient_norm)) {
+      optimizer_->step(record.learning_rate);
+      task_.after_step();
+      if (ema_) ema_->update();
     }
-    const double norm = optimizer_->clip();
-    if (!std::isfinite(loss) || !std::isfinite(norm)) fail_not_finite(step, loss, norm);
-    optimizer_->step(learning_rate_at(config_.schedule, step, config_.steps));
-    interval_.loss += loss;
-    interval_.gradient_norm += norm;
-    ++interval_.steps;
+    clock.end(record.optimizer_seconds);
+    log_.add(std::move(record));
   }
 
   [[noreturn]] void fail_not_finite(std::int64_t step, double loss, double norm) const {
@@ -118,61 +135,66 @@ class Run {
          newest ? " and resume from " + newest->string() : std::string("; no checkpoint yet"));
   }
 
-  void log_interval(std::int64_t step) {
-    const double n = static_cast<double>(interval_.steps);
-    const double elapsed = seconds_since(interval_.start);
-    const double rate = static_cast<double>(interval_.tokens) / elapsed;
-    const double lr = learning_rate_at(config_.schedule, step, config_.steps);
-    const double left = elapsed / n * static_cast<double>(config_.steps - step - 1);
-    Json row{{"step", step + 1},
-             {"loss", interval_.loss / n},
-             {"gradient_norm", interval_.gradient_norm / n},
-             {"learning_rate", lr},
-             {"tokens_per_second", rate}};
-    for (const auto& [name, value] : interval_.metrics) row[name] = value / n;
-    std::string load;
-    if (!interval_.load.empty()) {
-      row["expert_load"] = interval_.load.report();
-      load = "  " + interval_.load.summary();
-    }
-    metrics_.write(row);
-    log::info("step {}/{}  loss {:.4f}  norm {:.2f}  lr {:.2e}  {:.0f} tok/s  {} left{}", step + 1,
-              config_.steps, interval_.loss / n, interval_.gradient_norm / n, lr, rate,
-              format_duration(left), load);
-    interval_ = {};
-  }
-
   std::map<std::string, double> evaluate(std::int64_t done) {
     const auto start = Clock::now();
-    const auto held_out = task_.evaluate();
-    Json row{{"step", done}, {"evaluation_seconds", seconds_since(start)}};
-    std::string shown;
-    for (const auto& [name, value] : held_out) {
-      row["valid_" + name] = value;
-      shown += fmt::format("  {} {:.4f}", name, value);
-    }
-    metrics_.write(row);
-    log::info("step {}/{}  held out:{}", done, config_.steps, shown);
-    interval_.start = Clock::now();
+    auto held_out = task_.evaluate();
+    if (ema_)
+      with_averages([&] {
+        for (const auto& [name, value] : task_.evaluate()) held_out["ema_" + name] = value;
+      });
+    log_.write_evaluation(done, held_out, seconds_since(start));
     return held_out;
+  }
+
+  template <class Body>
+  void with_averages(Body&& body) {
+    ema_->swap();
+    body();
+    ema_->swap();
+  }
+
+  void save_final(const char* name) {
+    const fs::path path = options_.directory / name;
+    fs::remove_all(path);
+    task_.save_model(path, DType::kBF16);
   }
 
   const TrainerConfig& config_;
   Task& task_;
   const RunOptions& options_;
   std::unique_ptr<Optimizer> optimizer_;
+  SpikeGuard guard_;
+  std::unique_ptr<Ema> ema_;
   std::int64_t first_step_;
-  MetricsLog metrics_;
-  Interval interval_;
+  RunLog log_;
 };
 
 }  // namespace
 
 std::map<std::string, double> run_training(const TrainerConfig& config, Task& task,
                                            const RunOptions& options) {
-  at::set_num_threads(config.threads > 0 ? config.threads : available_cores());
+  set_threads(config);
   fs::create_directories(options.directory);
   return Run(config, task, options).run();
+}
+
+StepEstimate time_steps(const TrainerConfig& config, Task& task, int steps) {
+  set_threads(config);
+  const auto optimizer = make_optimizer(trained(task), config.optimizer);
+  StepEstimate estimate;
+  std::vector<double> seconds;
+  for (int step = 0; step < steps; ++step) {
+    const auto start = Clock::now();
+    PhaseClock clock;
+    const StepRecord record = forward_backward(config, task, *optimizer, step, clock);
+    optimizer->step(record.learning_rate);
+    seconds.push_back(seconds_since(start));
+    estimate.tokens = record.tokens;
+  }
+  std::sort(seconds.begin(), seconds.end());
+  estimate.seconds = seconds[seconds.size() / 2];
+  estimate.peak_memory_bytes = peak_memory();
+  return estimate;
 }
 
 }  // namespace talpa::train

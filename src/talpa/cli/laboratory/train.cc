@@ -1,10 +1,14 @@
 #include "talpa/base/cpu.h"
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
+#include "talpa/base/progress.h"
+#include "talpa/base/threads.h"
 #include "talpa/cli/config_options.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
+#include "talpa/kernel/limits.h"
 #include "talpa/model/accounting.h"
+#include "talpa/report/table.h"
 #include "talpa/task/lm/lm_task.h"
 #include "talpa/train/environment.h"
 
@@ -44,11 +48,12 @@ void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
   if (!holds_run(folder)) return;
   const auto old = config_from<lm::LmRecipe>(read_json(path));
   if (old.model == recipe.model && old.data == recipe.data && old.seed == recipe.seed &&
-      old.trainer.micro_batches == recipe.trainer.micro_batches &&
+      old.balance == recipe.balance && old.trainer.micro_batches == recipe.trainer.micro_batches &&
       old.trainer.optimizer.kind == recipe.trainer.optimizer.kind)
     return;
   fail(ErrorCode::kConfig,
-       "{} has another model, data, seed or kind of optimiser than the recipe; use another folder",
+       "{} has another model, data, balance, seed or kind of optimiser than the recipe; use "
+       "another folder",
        path.string());
 }
 
@@ -62,6 +67,57 @@ void describe(const lm::LmRecipe& recipe) {
             tokens / static_cast<double>(account.total_params));
 }
 
+/// Bytes of weights, gradients, the optimiser's state and averages, which are all of fp32.
+double state_bytes(const lm::LmRecipe& recipe) {
+  const double copies = (recipe.trainer.optimizer.kind == train::OptimizerKind::kMuon ? 3 : 4) +
+                        (recipe.trainer.ema_decay > 0 ? 1 : 0);
+  return 4 * copies * static_cast<double>(account_of(recipe.model).total_params);
+}
+
+/// What the run would take, from a few steps that nothing is kept of.
+void estimate(const TrainOptions& options, const lm::LmRecipe& recipe, lm::LmTask& task) {
+  constexpr int kSteps = 3;
+  const Account account = account_of(recipe.model);
+  const train::StepEstimate step = train::time_steps(recipe.trainer, task, kSteps);
+  const double steps = static_cast<double>(recipe.trainer.steps);
+  const Json report{{"name", recipe.name},
+                    {"parameters", account.total_params},
+                    {"non_embedding_parameters", account.total_params - account.embedding_params},
+                    {"active_parameters", account.active_params},
+                    {"macs_per_token", account.macs_per_token},
+                    {"flops_per_token", task.flops_per_token()},
+                    {"steps", recipe.trainer.steps},
+                    {"tokens", steps * static_cast<double>(step.tokens)},
+                    {"state_bytes", state_bytes(recipe)},
+                    {"peak_memory_bytes", step.peak_memory_bytes},
+                    {"seconds_per_step", step.seconds},
+                    {"tokens_per_second", static_cast<double>(step.tokens) / step.seconds},
+                    {"seconds", steps * step.seconds}};
+  if (options.json) return print_json(report);
+  print_data(fmt::format(
+      "parameters     {}, {} without embeddings, {} active\n"
+      "a token        {} multiply-adds forward, {} operations in all\n"
+      "tokens         {} in {} steps\n"
+      "memory         {} (weights, gradients, optimiser {})\n"
+      "time           {} at {:.0f} tokens/s, by {} steps, without evaluations\n",
+      format_count(static_cast<double>(account.total_params)),
+      format_count(static_cast<double>(account.total_params - account.embedding_params)),
+      format_count(static_cast<double>(account.active_params)),
+      format_count(account.macs_per_token), format_count(task.flops_per_token()),
+      format_count(steps * static_cast<double>(step.tokens)), recipe.trainer.steps,
+      format_bytes(step.peak_memory_bytes), format_bytes(state_bytes(recipe)),
+      format_duration(steps * step.seconds), static_cast<double>(step.tokens) / step.seconds,
+      kSteps));
+}
+
+/// What MFU is a share of: as the recipe states it, or what this CPU's multiply-adds reach.
+double peak_flops(const lm::LmRecipe& recipe) {
+  if (recipe.trainer.peak_flops > 0 || recipe.trainer.device != "cpu")
+    return recipe.trainer.peak_flops;
+  ThreadPool pool(recipe.trainer.threads > 0 ? recipe.trainer.threads : available_cores());
+  return fp32_limit(pool);
+}
+
 void run(const TrainOptions& options) {
   auto recipe = configured<lm::LmRecipe>(options);
   if (options.threads > 0) recipe.trainer.threads = options.threads;
@@ -71,7 +127,10 @@ void run(const TrainOptions& options) {
   // What the family's files cannot express is to fail now, not at the first checkpoint.
   to_hf_config(recipe.model, DType::kBF16);
   describe(recipe);
-  if (options.dry_run) return;
+  if (options.dry_run) {
+    lm::LmTask task(recipe);
+    return estimate(options, recipe, task);
+  }
 
   const fs::path folder = run_folder(options, recipe);
   check_folder(folder, options);
@@ -81,10 +140,14 @@ void run(const TrainOptions& options) {
   if (!options.resume) fs::remove_all(folder);
   fs::create_directories(folder);
   write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
-  write_text(folder / "env.json", train::environment().dump(2) + "\n");
-  const auto metrics = train::run_training(
-      recipe.trainer, task,
-      {.directory = folder, .resume = options.resume, .stop = &catch_interrupts()});
+  Json environment = train::environment();
+  environment["peak_flops"] = peak_flops(recipe);
+  write_text(folder / "env.json", environment.dump(2) + "\n");
+  const auto metrics = train::run_training(recipe.trainer, task,
+                                           {.directory = folder,
+                                            .resume = options.resume,
+                                            .stop = &catch_interrupts(),
+                                            .peak_flops = environment["peak_flops"]});
   log::info("model in {}", (folder / "final").string());
   if (options.json) print_json({{"run", folder.string()}, {"metrics", metrics}});
 }

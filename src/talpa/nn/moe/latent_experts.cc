@@ -7,8 +7,8 @@
 #include <map>
 #include <string>
 
-#include "talpa/nn/moe/grouped_linear.h"
-#include "talpa/nn/swiglu.h"
+#include "talpa/nn/moe/routed_linear.h"
+#include "talpa/nn/moe/routed_swiglu.h"
 #include "talpa/route/groups.h"
 
 namespace talpa::nn {
@@ -81,53 +81,40 @@ class LatentForward {
                            : config.group_size > 0 ? config.group_size
                                                    : num_experts;
     const GroupPlan groups = group_rows(routing.plan, group_size);
-    group_offsets_.assign(groups.offsets.begin(), groups.offsets.end());
-    rows_of_groups_ = RowMap(groups.row, routing.plan.num_rows);
+    rows_of_groups_.offsets.assign(groups.offsets.begin(), groups.offsets.end());
+    rows_of_groups_.map = RowMap(groups.row, routing.plan.num_rows);
     members_ = RowMap(groups.member, groups.num_group_rows());
   }
 
   at::Tensor run(const at::Tensor& x_TD) {
-    const at::Tensor gate_SM = expert_input(x_TD, "gate", config_.factor_gate);
-    const at::Tensor up_SM = expert_input(x_TD, "up", config_.factor_up);
-    const at::Tensor hidden_SM = swiglu(gate_SM, up_SM, routing_.weight_S.to(x_TD.scalar_type()));
-    return expert_output(hidden_SM);
+    const bool gate = config_.factor_gate, up = config_.factor_up, down = config_.factor_down;
+    const at::Tensor y =
+        routed_swiglu(gate ? latent(x_TD, "gate") : x_TD, up ? latent(x_TD, "up") : x_TD,
+                      routing_.weight_S.to(x_TD.scalar_type()),
+                      {parameters_.at("gate"), parameters_.at("up"), parameters_.at("down")},
+                      {routing_.offsets, slots(gate), slots(up), slots(down)});
+    if (!down) return y;
+    return scatter_linear(y, output_projection(parameters_, config_), rows_of_groups_);
   }
 
  private:
-  // gate x or up x of every slot.
-  at::Tensor expert_input(const at::Tensor& x_TD, const std::string& matrix, bool factored) {
-    const at::Tensor input = factored ? latent_slots(x_TD, latent_name(matrix, config_))
-                                      : gather_rows(x_TD, routing_.slots);
-    return grouped_linear(input, parameters_.at(matrix), routing_.offsets);
-  }
+  const RowMap& slots(bool factored) const { return factored ? members_ : routing_.slots; }
 
-  // Latents of every slot, each computed once for a group and row.
-  at::Tensor latent_slots(const at::Tensor& x_TD, const std::string& latent) {
-    at::Tensor& latent_Sr = latents_[latent];
-    if (!latent_Sr.defined()) {
-      if (!x_RD_.defined()) x_RD_ = gather_rows(x_TD, rows_of_groups_);
-      const at::Tensor projection = input_projection(parameters_, latent, config_);
-      latent_Sr = gather_rows(grouped_linear(x_RD_, projection, group_offsets_), members_);
-    }
-    return latent_Sr;
-  }
-
-  at::Tensor expert_output(const at::Tensor& hidden_SM) {
-    const at::Tensor y = grouped_linear(hidden_SM, parameters_.at("down"), routing_.offsets);
-    if (!config_.factor_down) return sum_rows(y, routing_.slots);
-    const at::Tensor combined_Rr = sum_rows(y, members_);
-    const at::Tensor y_RD =
-        grouped_linear(combined_Rr, output_projection(parameters_, config_), group_offsets_);
-    return sum_rows(y_RD, rows_of_groups_);
+  // The latents of every group row, each computed once.
+  at::Tensor latent(const at::Tensor& x_TD, const std::string& matrix) {
+    const std::string name = latent_name(matrix, config_);
+    at::Tensor& latent_Rr = latents_[name];
+    if (!latent_Rr.defined())
+      latent_Rr =
+          gather_linear(x_TD, input_projection(parameters_, name, config_), rows_of_groups_);
+    return latent_Rr;
   }
 
   const Routing& routing_;
   const Scope& parameters_;
   const LatentConfig& config_;
-  std::vector<std::int64_t> group_offsets_;
-  RowMap rows_of_groups_;  // group row -> row
-  RowMap members_;         // slot -> group row
-  at::Tensor x_RD_;
+  RoutedRows rows_of_groups_;  // group row -> row
+  RowMap members_;             // slot -> group row
   std::map<std::string, at::Tensor> latents_;
 };
 

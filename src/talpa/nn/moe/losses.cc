@@ -1,20 +1,15 @@
-// T rows, N experts.
+// T rows in B parts, N experts.
 #include "talpa/nn/moe/losses.h"
 
 #include <torch/torch.h>
 
-#include <numeric>
-
 namespace talpa::nn {
 
-at::Tensor balance_loss(const at::Tensor& probs_TN,
-                        const std::vector<std::int64_t>& rows_per_expert) {
-  const auto slots =
-      std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), std::int64_t{0});
-  const auto num_experts = static_cast<double>(rows_per_expert.size());
-  const at::Tensor share_N =
-      at::tensor(rows_per_expert, at::kLong).to(probs_TN.options()) / static_cast<double>(slots);
-  return at::dot(share_N, probs_TN.mean(0)) * num_experts;
+at::Tensor balance_loss(const at::Tensor& probs_TN, const at::Tensor& counts_BN) {
+  const at::Tensor counts = counts_BN.to(probs_TN.options());
+  const at::Tensor share_BN = counts / counts.sum(1, /*keepdim=*/true);
+  const at::Tensor mean_BN = probs_TN.unflatten(0, {counts.size(0), -1}).mean(1);
+  return (share_BN * mean_BN).sum(1).mean() * static_cast<double>(counts.size(1));
 }
 
 at::Tensor router_z_loss(const at::Tensor& logits_TN) {

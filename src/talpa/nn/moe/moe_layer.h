@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "talpa/model/decoder_config.h"
+#include "talpa/nn/moe/balance.h"
 #include "talpa/nn/scope.h"
 
 namespace talpa::nn {
@@ -15,9 +16,11 @@ struct MoeOutput {
   at::Tensor balance_loss;                    ///< 0-dim
   at::Tensor z_loss;                          ///< 0-dim
   std::vector<std::int64_t> rows_per_expert;  ///< [N]
+  at::Tensor bias_shift_N;                    ///< quantile_shift, if asked for
 };
 
 /// One MoE layer on rows x [T, n]; `layer` scopes moe.* and shared.*.
-MoeOutput moe_layer(const at::Tensor& x_TD, const Scope& layer, const MoeConfig& config);
+MoeOutput moe_layer(const at::Tensor& x_TD, const Scope& layer, const MoeConfig& config,
+                    const BalanceOptions& balance = {});
 
 }  // namespace talpa::nn

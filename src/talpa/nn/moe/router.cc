@@ -8,12 +8,22 @@
 namespace talpa::nn {
 namespace {
 
-DispatchPlan plan_of(const at::Tensor& logits_TN, const MoeConfig& config) {
-  const at::Tensor logits = logits_TN.detach().to(at::kCPU, at::kFloat).contiguous();
-  return route({logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel())},
-               {.num_experts = config.num_experts,
-                .top_k = config.top_k,
-                .normalize = config.normalize_top_k});
+std::span<const float> floats_of(const at::Tensor& values) {
+  if (!values.defined()) return {};
+  return {values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())};
+}
+
+at::Tensor for_planning(const at::Tensor& values) {
+  return values.defined() ? values.detach().to(at::kCPU, at::kFloat).contiguous() : values;
+}
+
+DispatchPlan plan_of(const at::Tensor& logits_TN, const MoeConfig& config,
+                     const at::Tensor& selection_bias_N) {
+  const at::Tensor logits = for_planning(logits_TN), bias = for_planning(selection_bias_N);
+  return route(floats_of(logits), {.num_experts = config.num_experts,
+                                   .top_k = config.top_k,
+                                   .normalize = config.normalize_top_k,
+                                   .selection_bias = floats_of(bias)});
 }
 
 at::Tensor weights_of(const Routing& routing, const MoeConfig& config) {
@@ -35,9 +45,10 @@ at::Tensor router_logits(const at::Tensor& x_TD, const at::Tensor& router_ND) {
   return at::linear(widen(x_TD), widen(router_ND));
 }
 
-Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config) {
+Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config,
+                   const at::Tensor& selection_bias_N) {
   Routing routing;
-  routing.plan = plan_of(logits_TN, config);
+  routing.plan = plan_of(logits_TN, config, selection_bias_N);
   routing.offsets.assign(routing.plan.offsets.begin(), routing.plan.offsets.end());
   routing.slots = RowMap(routing.plan.row, routing.plan.num_rows);
   routing.logits_TN = logits_TN;

@@ -26,7 +26,9 @@ struct Routing {
 at::Tensor router_logits(const at::Tensor& x_TD, const at::Tensor& router_ND);
 
 /// Softmax over all experts, the top_k highest (talpa::route decides), their probabilities as
-/// weights, renormalised if the description says so.
-Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config);
+/// weights, renormalised if the description says so. With a bias [N] the top_k highest of
+/// probability + bias are chosen.
+Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config,
+                   const at::Tensor& selection_bias_N = {});
 
 }  // namespace talpa::nn

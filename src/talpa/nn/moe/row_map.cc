@@ -107,6 +107,30 @@ RowMap::RowMap(std::span<const std::int32_t> index_S, std::int64_t sources) : nu
   for (std::int64_t s = 0; s < num_targets; ++s) order[next[index_S[s]]++] = s;
 }
 
+at::Tensor rows_of(const at::Tensor& x, const RowMap& map, RowRange range) {
+  return map.identity ? range.of(x) : x.index_select(0, range.of(map.index).to(x.device()));
+}
+
+void add_rows(at::Tensor& sum, const at::Tensor& y, const RowMap& map, RowRange range) {
+  if (map.identity) {
+    range.of(sum).add_(y);
+    return;
+  }
+  const at::Tensor index = range.of(map.index);
+  if (!sum.is_cpu()) {
+    sum.index_add_(0, index.to(sum.device()), y);
+    return;
+  }
+  const std::int64_t width = sum.size(1);
+  const auto* row = index.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, y.scalar_type(), "add_rows", [&] {
+    const auto* source = y.const_data_ptr<scalar_t>();
+    auto* target = sum.data_ptr<scalar_t>();
+    for (std::int64_t i = 0; i < index.size(0); ++i)
+      sum_into(target + row[i] * width, source + i * width, width);
+  });
+}
+
 at::Tensor gather_rows(const at::Tensor& x, const RowMap& map) {
   TALPA_CHECK(x.dim() == 2 && x.size(0) == map.num_sources);
   return map.identity ? x : GatherRows::apply(x, map);

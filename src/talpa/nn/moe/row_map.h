@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace talpa::nn {
 
@@ -21,6 +22,25 @@ struct RowMap {
   RowMap(std::span<const std::int32_t> index_S, std::int64_t num_sources);
   std::int64_t num_targets() const { return index.size(0); }
 };
+
+/// Targets [first, last).
+struct RowRange {
+  std::int64_t first, last;
+  at::Tensor of(const at::Tensor& x) const { return x.narrow(0, first, last - first); }
+};
+
+/// body(e, range) for every range [offsets[e], offsets[e + 1]) that is not empty.
+template <class Body>
+void for_each_range(const std::vector<std::int64_t>& offsets, Body&& body) {
+  for (std::size_t e = 0; e + 1 < offsets.size(); ++e)
+    if (offsets[e] < offsets[e + 1])
+      body(static_cast<std::int64_t>(e), RowRange{offsets[e], offsets[e + 1]});
+}
+
+/// Without autograd: the rows of x that a range of targets takes (a view where the map is the
+/// identity), and y [targets, w] added to the rows of `sum` that they take, in their order.
+at::Tensor rows_of(const at::Tensor& x, const RowMap& map, RowRange range);
+void add_rows(at::Tensor& sum, const at::Tensor& y, const RowMap& map, RowRange range);
 
 /// Rows of x [num_sources, w] -> [S, w]. Its gradient is sum_rows.
 at::Tensor gather_rows(const at::Tensor& x, const RowMap& map);

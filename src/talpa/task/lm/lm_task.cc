@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "talpa/base/stopwatch.h"
+#include "talpa/model/accounting.h"
 #include "talpa/route/plan.h"
 
 namespace talpa::lm {
@@ -23,6 +25,12 @@ void LmDataConfig::validate(const std::string& path) const {
     if (value < 1) fail(ErrorCode::kConfig, "{}.{} = {} is not positive", path, name, value);
 }
 
+void LmRecipe::validate(const std::string& path) const {
+  if (balance.bias != train::BiasUpdate::kNone && !model.moe.selection_bias)
+    fail(ErrorCode::kConfig, "{} = {} needs model.moe.selection_bias = true",
+         talpa::detail::join(path, "balance.bias"), enum_name(balance.bias));
+}
+
 namespace {
 
 TokenId end_token_of(const DecoderConfig& model) {
@@ -35,17 +43,28 @@ fs::path tokenizer_json(const LmRecipe& recipe) {
   return fs::path(recipe.data.tokenizer) / "tokenizer.json";
 }
 
-/// Forward over all ids of the windows but the last, scored against all but the first.
-nn::ForwardResult score(const nn::Decoder& decoder, const at::Tensor& ids_BT) {
-  const std::int64_t length = ids_BT.size(1) - 1;
-  return decoder.forward(ids_BT.narrow(1, 0, length),
-                         {.record_routing = true, .targets_BT = ids_BT.narrow(1, 1, length)});
+at::Device device_of(const std::string& name) {
+  try {
+    const at::Device device(name);
+    at::empty({1}, device);
+    return device;
+  } catch (const c10::Error& error) {
+    fail(ErrorCode::kConfig, "trainer.device = {}: {}", name, error.what_without_backtrace());
+  }
+}
+
+/// The document of every position, counted from 0 in each sequence: an end token is the last of
+/// its own.
+at::Tensor documents_of(const at::Tensor& ids_BT, TokenId end_token) {
+  const at::Tensor ends_BT = ids_BT.eq(end_token).to(at::kLong);
+  return ends_BT.cumsum(1) - ends_BT;
 }
 
 }  // namespace
 
 LmTask::LmTask(const LmRecipe& recipe)
     : recipe_(recipe),
+      device_(device_of(recipe.trainer.device)),
       train_(recipe.data.train, tokenizer_json(recipe), end_token_of(recipe.model),
              recipe.data.cache),
       valid_(recipe.data.valid, tokenizer_json(recipe), end_token_of(recipe.model),
@@ -54,6 +73,7 @@ LmTask::LmTask(const LmRecipe& recipe)
              recipe.seed),
       decoder_(recipe.model) {
   decoder_.initialise(recipe.seed);
+  for (auto& [name, tensor] : decoder_.parameters()) tensor = tensor.to(device_);
   decoder_.set_requires_grad(true);
 }
 
@@ -72,20 +92,74 @@ at::Tensor LmTask::batch(const TokenStream& stream, std::span<const std::int64_t
       *out++ = id;
     }
   }
-  return ids_BT;
+  return ids_BT.to(device_);
+}
+
+/// Forward over all ids of the windows but the last, scored against all but the first.
+nn::ForwardResult LmTask::score(const at::Tensor& ids_BT, bool training) const {
+  const std::int64_t length = ids_BT.size(1) - 1;
+  nn::ForwardOptions options{.record_routing = true, .targets_BT = ids_BT.narrow(1, 1, length)};
+  if (recipe_.data.document_mask)
+    options.documents_BT = documents_of(ids_BT.narrow(1, 0, length), end_token_of(recipe_.model));
+  if (training) {
+    options.balance_scope = recipe_.balance.scope;
+    options.earlier_rows = &step_load_;
+    options.quantile_shift = recipe_.balance.bias == train::BiasUpdate::kQuantile;
+    options.recompute = recipe_.trainer.recompute;
+  }
+  return decoder_.forward(ids_BT.narrow(1, 0, length), options);
+}
+
+void LmTask::note_routing(const std::vector<nn::RouterRecord>& routing) {
+  for (const auto& record : routing) {
+    auto& rows = step_load_[record.layer];
+    rows.resize(record.rows_per_expert.size());
+    for (std::size_t e = 0; e < rows.size(); ++e) rows[e] += record.rows_per_expert[e];
+    if (!record.bias_shift_N.defined()) continue;
+    at::Tensor& shift = step_shift_[record.layer];
+    const at::Tensor part = record.bias_shift_N / recipe_.trainer.micro_batches;
+    shift = shift.defined() ? shift + part : part;
+  }
+}
+
+void LmTask::after_step() {
+  const double rate = recipe_.balance.rate();
+  for (const auto& [layer, rows] : step_load_) {
+    const auto found = decoder_.parameters().find(fmt::format("layers.{}.moe.router_bias", layer));
+    if (found == decoder_.parameters().end()) return;
+    if (recipe_.balance.bias == train::BiasUpdate::kSign)
+      nn::step_bias_by_sign(found->second, rows, rate);
+    if (recipe_.balance.bias == train::BiasUpdate::kQuantile)
+      nn::step_bias_by_shift(found->second, step_shift_.at(layer), rate);
+  }
+}
+
+double LmTask::flops_per_token() const {
+  const AttentionConfig& a = recipe_.model.attention;
+  // A token sees half of the sequence on average, once for scores and once for values.
+  const double context = static_cast<double>(recipe_.model.num_layers) * a.num_heads * a.head_dim *
+                         recipe_.data.sequence_length;
+  // Two operations a multiply-add; the backward does two products for each of the forward's.
+  return 6 * (account_of(recipe_.model).macs_per_token + context);
 }
 
 train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
+  const Stopwatch watch;
+  if (micro_batch == 0) {
+    step_load_.clear();
+    step_shift_.clear();
+  }
   const std::int64_t size = recipe_.data.batch_size;
   const std::int64_t first = (step * recipe_.trainer.micro_batches + micro_batch) * size;
   std::vector<std::int64_t> starts;
   for (std::int64_t i = 0; i < size; ++i) starts.push_back(order_.start(first + i));
   const at::Tensor ids_BT = batch(train_, starts);
   const std::int64_t length = recipe_.data.sequence_length;
-  auto out = score(decoder_, ids_BT);
-  const at::Tensor& lm_loss = out.cross_entropy;
-
   train::LossResult result;
+  result.data_seconds = watch.elapsed().wall;
+  auto out = score(ids_BT, /*training=*/true);
+  note_routing(out.routing);
+  const at::Tensor& lm_loss = out.cross_entropy;
   result.loss = lm_loss;
   result.num_tokens = size * length;
   result.routing = std::move(out.routing);
@@ -94,6 +168,7 @@ train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
                   recipe_.model.moe.z_loss * out.z_loss;
     result.metrics["lm_loss"] = lm_loss.item<double>();
     result.metrics["balance_loss"] = out.balance_loss.item<double>();
+    result.metrics["z_loss"] = out.z_loss.item<double>();
   }
   return result;
 }
@@ -116,7 +191,7 @@ std::map<std::string, double> LmTask::evaluate() {
          i < std::min<std::int64_t>(wanted, first + recipe_.data.batch_size); ++i)
       starts.push_back(i * windows / wanted * length);
     const at::Tensor ids_BT = batch(valid_, starts);
-    const auto out = score(decoder_, ids_BT);
+    const auto out = score(ids_BT, /*training=*/false);
     sum += out.cross_entropy.item<double>() * static_cast<double>(starts.size());
     for (const auto& record : out.routing) {
       auto& rows = load[record.layer];

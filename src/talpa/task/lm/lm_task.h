@@ -6,6 +6,7 @@
 
 #include "talpa/model/decoder_config.h"
 #include "talpa/task/lm/corpus.h"
+#include "talpa/train/balance_config.h"
 #include "talpa/train/task.h"
 #include "talpa/train/trainer.h"
 
@@ -19,6 +20,7 @@ struct LmDataConfig {
   int sequence_length = 256;
   int batch_size = 16;    ///< sequences of a micro-batch
   int eval_batches = 40;  ///< micro-batches of an evaluation
+  bool document_mask = false;
 
   static constexpr auto fields() {
     using C = LmDataConfig;
@@ -28,7 +30,9 @@ struct LmDataConfig {
                       field("cache", &C::cache, "where encoded documents are kept"),
                       field("sequence_length", &C::sequence_length, "tokens of a sequence"),
                       field("batch_size", &C::batch_size, "sequences of a micro-batch"),
-                      field("eval_batches", &C::eval_batches, "micro-batches of an evaluation")};
+                      field("eval_batches", &C::eval_batches, "micro-batches of an evaluation"),
+                      field("document_mask", &C::document_mask,
+                            "tokens of a document see no other in their sequence")};
   }
   void validate(const std::string& path) const;
   bool operator==(const LmDataConfig&) const = default;
@@ -40,15 +44,20 @@ struct LmRecipe {
   std::uint64_t seed = 0;
   DecoderConfig model;
   LmDataConfig data;
+  train::BalanceConfig balance;
   train::TrainerConfig trainer;
 
   static constexpr auto fields() {
     using C = LmRecipe;
     return std::tuple{field("name", &C::name, "name of the run"),
                       field("seed", &C::seed, "seed of initialisation and data order"),
-                      field("model", &C::model, "decoder"), field("data", &C::data, "text"),
+                      field("model", &C::model, "decoder"),
+                      field("data", &C::data, "text"),
+                      field("balance", &C::balance, "load of experts"),
                       field("trainer", &C::trainer, "training")};
   }
+  /// What its parts cannot say alone; they are not checked again.
+  void validate(const std::string& path) const;
   bool operator==(const LmRecipe&) const = default;
 };
 
@@ -59,6 +68,8 @@ class LmTask : public train::Task {
 
   std::map<std::string, at::Tensor>& parameters() override { return decoder_.parameters(); }
   train::LossResult training_loss(std::int64_t step, int micro_batch) override;
+  void after_step() override;
+  double flops_per_token() const override;
   /// "loss" in nats a token, "bits_per_byte", "load_min" and "load_max" over layers of an MoE.
   std::map<std::string, double> evaluate() override;
   void save_model(const std::filesystem::path& path, DType dtype) override;
@@ -66,11 +77,17 @@ class LmTask : public train::Task {
 
  private:
   at::Tensor batch(const TokenStream& stream, std::span<const std::int64_t> starts) const;
+  nn::ForwardResult score(const at::Tensor& ids_BT, bool training) const;
+  void note_routing(const std::vector<nn::RouterRecord>& routing);
 
   LmRecipe recipe_;
+  at::Device device_;
   TokenStream train_, valid_;
   WindowOrder order_;
   nn::Decoder decoder_;
+  // Of the step's micro-batches so far.
+  nn::LayerLoad step_load_;
+  std::map<int, at::Tensor> step_shift_;
 };
 
 }  // namespace talpa::lm
