@@ -3,6 +3,7 @@
 #include "fixtures.h"
 #include "talpa/base/file.h"
 #include "talpa/convert/calibrate.h"
+#include "talpa/engine/model.h"
 #include "talpa/model/accounting.h"
 
 namespace talpa::convert {
@@ -164,6 +165,21 @@ TEST(Convert, WidthsGoToLayersThatNeedThem) {
             [&](const WeightSpec& spec, float* values) { spread.at(spec.name).read(values); },
             {.dtype = DType::kF32});
   EXPECT_EQ(open_model(scratch / "spread.gguf").config.moe.latent, report.latent);
+  std::vector<std::vector<float>> logits;
+  for (const ExpertForm form : {ExpertForm::kLatent, ExpertForm::kDense}) {
+    const auto model = Model::load(spread, {.weights = DType::kF32, .experts = form, .threads = 1});
+    KvCache cache(*model, 8);
+    const std::vector<TokenId> tokens = {3, 14, 15, 9, 2, 6};
+    logits.push_back(
+        model->forward(std::vector<SequenceInput>{{&cache, tokens, LogitsWanted::kAll}}));
+  }
+  for (std::size_t i = 0; i < logits[0].size(); ++i)
+    ASSERT_NEAR(logits[0][i], logits[1][i], 1e-4) << i;
+  options.budget = 0;
+  options.latent.latent_dim = 4;
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kConfig, "steps of 8");
+  options.latent.latent_dim = 0;
+  options.budget = 0.7;
   options.method = "prune";
   EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kUsage,
                      "no latent widths");

@@ -115,7 +115,8 @@ TEST(RoundingNoise, HeldBackSolutionsOfDependentRowsErrLessOnceRounded) {
   };
   const FitForRounding plain{
       std::get<0>(torch::linalg_lstsq(z_RD.t(), w_MD.t())).t().to(torch::kFloat), gram};
-  EXPECT_LT(error_of(fit_for_rounding(target, gram, DType::kQ3_0)), 0.7 * error_of(plain));
+  EXPECT_LT(error_of(fit_for_rounding(target, gram, rounding_noise(DType::kQ3_0))),
+            0.7 * error_of(plain));
 }
 
 TEST(RoundingErrors, NameTheWidth) {

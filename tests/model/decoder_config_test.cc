@@ -77,6 +77,9 @@ TEST(DecoderConfigTest, WidthsByLayerAreOneEachAndAtMostTheLatentWidth) {
   config.validate("m");
   EXPECT_EQ(config.moe.latent.of_layer(0).latent_dim, 8);
   EXPECT_EQ(config.moe.latent.of_layer(1), (LatentConfig{.latent_dim = 4}));
+  config.moe.latent.latent_dim = 0;
+  expect_refused(widths, "needs latent_dim, the largest of them");
+  config.moe.latent.latent_dim = 8;
   widths.back() = 0;
   expect_refused(widths, "outside 1 to");
   expect_refused(std::vector<int>(layers + 1, 8), "is not one width for each of m.num_layers");

@@ -95,8 +95,8 @@ TEST(ServerTest, LongHeadsAreRefused) {
   RawClient client(served.port());
   client.send("GET /health HTTP/1.1\r\n");
   for (int i = 0; i < 30; ++i) client.send("X: " + std::string(4000, 'a') + "\r\n");
-  const std::string answer = client.read_all();
-  EXPECT_TRUE(answer.empty() || answer.starts_with("HTTP/1.1 4")) << answer.substr(0, 80);
+  client.send("\r\n");  // without a bound this would be a good request
+  EXPECT_FALSE(client.read_all().starts_with("HTTP/1.1 200"));
   EXPECT_EQ(served.get("/health").status, 200);
 }
 

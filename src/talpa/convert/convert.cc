@@ -275,11 +275,14 @@ DecoderConfig with_allocated_widths(const ModelFiles& model, DecoderConfig targe
   const auto total = options.budget > 0
                          ? static_cast<std::int64_t>((options.budget * dense - rest) / one * layers)
                          : std::int64_t{latent.latent_dim} * layers;
+  // Above this a layer would be larger than it was.
+  const auto widest = static_cast<std::int64_t>((dense - rest) / one);
+  if (total < std::int64_t{step} * layers || widest < step)
+    fail(ErrorCode::kConfig, "widths by layer go in steps of {}: {} layers have {} together", step,
+         layers, total);
   options.scratch.clear();
   ConversionReport unused;
   auto spectra = LayerConverter(model, target, options, unused).spectra();
-  // Above this a layer would be larger than it was.
-  const auto widest = static_cast<std::int64_t>((dense - rest) / one);
   for (at::Tensor& spectrum_D : spectra)
     if (spectrum_D.defined())
       spectrum_D = spectrum_D.narrow(0, 0, std::min(spectrum_D.size(0), widest));

@@ -37,6 +37,7 @@ Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertO
           {"weighted", options.weighted},
           {"seed", options.seed},
           {"dtype", name_of(options.dtype)},
+          {"materialise", options.materialise},
           {"types", types}};
 }
 

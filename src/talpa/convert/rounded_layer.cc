@@ -246,11 +246,13 @@ class LayerRounding {
     const at::Tensor bases_GRD = bases.bases_GRD();
     ErrorSum error(side, experts_.statistics());
     std::vector<at::Tensor> values;
+    const DType type = own_type(side, down ? experts_.hidden_dim() : bases_GRD.size(1));
+    const double noise = rounding_noise(type);
     for (std::int64_t e = 0; e < num_experts(); ++e) {
       const at::Tensor expert_MD = original_MD(side, e), moment_XX = moment(side, e);
       const at::Tensor formed_RD =
           formed_bases(bases.mix_NG.narrow(0, e, 1), bases_GRD, bases.activation)[0];
-      const RoundedMatrix own = round_own(side, expert_MD, formed_RD, moment_XX);
+      const RoundedMatrix own = round_own(side, expert_MD, formed_RD, moment_XX, {type, noise});
       append(encoded_[name], own);
       values.push_back(own.values_RC);
       const at::Tensor own_MR = down ? own.values_RC.t() : own.values_RC;
@@ -260,22 +262,21 @@ class LayerRounding {
     fit_.projections.push_back(error.result(0));
   }
 
+  /// `type` of the own matrix as stored, with its rounding_noise.
   RoundedMatrix round_own(Side side, const at::Tensor& expert_MD, const at::Tensor& formed_RD,
-                          const at::Tensor& moment_XX) const {
+                          const at::Tensor& moment_XX, std::pair<DType, double> type) const {
     const at::Tensor wide_RD = formed_RD.to(torch::kDouble);
     const at::Tensor target_MD = expert_MD.to(torch::kDouble);
     if (side == Side::kDown) {
-      const DType type = own_type(side, expert_MD.size(0));
       const auto own =
-          fit_for_rounding(target_MD.matmul(wide_RD.t()), wide_RD.matmul(wide_RD.t()), type);
-      return round_blocks(own.solution_MR.t(), type, moment_XX);
+          fit_for_rounding(target_MD.matmul(wide_RD.t()), wide_RD.matmul(wide_RD.t()), type.second);
+      return round_blocks(own.solution_MR.t(), type.first, moment_XX);
     }
-    const DType type = own_type(side, formed_RD.size(0));
     const at::Tensor seen_RD =
         moment_XX.defined() ? wide_RD.matmul(moment_XX.to(torch::kDouble)) : wide_RD;
     const auto own =
-        fit_for_rounding(target_MD.matmul(seen_RD.t()), seen_RD.matmul(wide_RD.t()), type);
-    return round_blocks(own.solution_MR, type, own.gram_RR);
+        fit_for_rounding(target_MD.matmul(seen_RD.t()), seen_RD.matmul(wide_RD.t()), type.second);
+    return round_blocks(own.solution_MR, type.first, own.gram_RR);
   }
 
   const LayerExperts& experts_;

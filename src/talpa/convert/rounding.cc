@@ -199,9 +199,9 @@ double rounding_noise(DType dtype) {
 }
 
 FitForRounding fit_for_rounding(const at::Tensor& target_MR, const at::Tensor& gram_RR,
-                                DType dtype) {
+                                double noise) {
   at::Tensor gram = (gram_RR + gram_RR.t()) / 2;
-  gram.diagonal().add_(rounding_noise(dtype) * gram.diagonal().mean());
+  gram.diagonal().add_(noise * gram.diagonal().mean());
   return {solve_right(target_MR, gram), gram};
 }
 

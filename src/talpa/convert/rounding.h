@@ -41,11 +41,11 @@ struct FitForRounding {
   at::Tensor gram_RR;      ///< fp64, with the ridge: the metric to round the solution in
 };
 
-/// X [M, R] with X gram = target, held back by a ridge of mean(diag gram) times
-/// rounding_noise(dtype). Where rows of what X multiplies are nearly
+/// X [M, R] with X gram = target, held back by a ridge of mean(diag gram) times the
+/// `noise` of its type (rounding_noise). Where rows of what X multiplies are nearly
 /// dependent, the plain solution has large entries that cancel; once rounded they no longer do.
 FitForRounding fit_for_rounding(const at::Tensor& target_MR, const at::Tensor& gram_RR,
-                                DType dtype);
+                                double noise);
 
 /// Types of the factors of W_i ~ left_i right, or left right_i.
 struct FactorTypes {

@@ -51,7 +51,10 @@ ExpertBases::ExpertBases(const ModelFiles& files, const std::string& prefix,
   const bool is_down = latent == "down";
   read_mix(files, name + "_mix");
   right_ = read_factors(files, name + (is_down ? "_out" : "_in"), !is_down, wanted, pool);
-  if (!is_low_rank()) return;
+  if (!is_low_rank()) {
+    latent_dim_ = right_.columns();  // a layer may have a width of its own
+    return;
+  }
   left_ = read_factors(files, name + "_basis", is_down, wanted, pool);
   order_ = basis_order(files, name + "_pivot");
 }

@@ -5,6 +5,7 @@
 #include "talpa/base/error.h"
 #include "talpa/engine/read_factors.h"
 #include "talpa/model/accounting.h"
+#include "talpa/model/expert_parts.h"
 
 namespace talpa {
 
@@ -30,7 +31,10 @@ ExpertChoice chosen(const DecoderConfig& config, std::uint64_t dense_bytes,
   const bool fits = available == 0 || dense_bytes <= available / 2;
   const std::string memory = comparison(fits, dense_bytes, available);
   if (latent.mixed) return {fits ? ExpertForm::kDense : ExpertForm::kLatent, memory};
-  const double ratio = latent_outlook(config, latent).read_ratio_1;
+  double ratio = 0;
+  for (int layer = 0; layer < config.num_layers; ++layer)
+    if (config.is_moe_layer(layer))
+      ratio += latent_outlook(config, latent.of_layer(layer)).read_ratio_1 / num_moe_layers(config);
   const std::string reading =
       fmt::format("for one token they read {:.3f} times what dense ones do", ratio);
   if (ratio <= 1) return {ExpertForm::kLatent, reading};

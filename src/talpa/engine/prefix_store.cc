@@ -30,14 +30,16 @@ void PrefixStore::keep(std::span<const TokenId> tokens, KvCache& cache) {
   Node* node = &root_;
   const auto whole = static_cast<std::size_t>(layers.length / kKvChunk);
   for (std::size_t c = 0; c < whole && (c + 1) * node_bytes_ <= max_bytes_; ++c) {
-    std::unique_ptr<Node>& child = node->children[chunk_of(tokens, c)];
-    if (!child) {
-      child = std::make_unique<Node>(Node{.parent = node, .tokens = chunk_of(tokens, c)});
+    const auto chunk = chunk_of(tokens, c);
+    auto found = node->children.find(chunk);
+    if (found == node->children.end()) {
+      auto child = std::make_unique<Node>(Node{.parent = node, .tokens = chunk});
       for (const auto& layer : layers.chunks) child->layers.push_back(layer[c]);
-      child->place = by_use_.insert(by_use_.begin(), child.get());
+      found = node->children.emplace(chunk, std::move(child)).first;
+      found->second->place = by_use_.insert(by_use_.begin(), found->second.get());
       bytes_ += node_bytes_;
     }
-    node = child.get();
+    node = found->second.get();
   }
   touch(node);
   make_room();

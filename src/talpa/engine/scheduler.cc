@@ -128,6 +128,7 @@ void Scheduler::stop() {
   }
   impl_->work.notify_all();
   if (impl_->thread.joinable()) impl_->thread.join();
+  const std::lock_guard lock(impl_->mutex);
   while (auto pending = impl_->line.take())
     pending->completions->push({.index = pending->index, .finish = FinishReason::kCancelled});
 }

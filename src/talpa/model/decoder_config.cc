@@ -112,6 +112,9 @@ class Validator {
     const LatentConfig& l = c_.moe.latent;
     range("moe.latent.latent_dim", l.latent_dim, 0, kMaxDim);
     range("moe.latent.group_size", l.group_size, 0, c_.moe.num_experts);
+    if (!l.enabled() && !l.latent_dims.empty())
+      refuse("moe.latent.latent_dims", fmt::format("{}", fmt::join(l.latent_dims, ", ")),
+             "needs latent_dim, the largest of them");
     if (!l.enabled()) return;
     if (l.group_size != 0 && c_.moe.num_experts % l.group_size != 0)
       refuse("moe.latent.group_size", l.group_size,

@@ -87,13 +87,15 @@ TrainingRun read_training_run(const fs::path& path) {
   run.path = path;
   run.name = path.filename().string();
   std::error_code ignored;
-  run.finished = fs::is_directory(path / "final", ignored);
+  const bool has_final = fs::is_directory(path / "final", ignored);
   if (!config.is_object() || !config.contains("trainer") || !config["trainer"].is_object())
     fail(ErrorCode::kFormat, "{}: no table trainer", (path / kRunConfig).string());
   if (config.contains("name") && config["name"].is_string()) run.name = config["name"];
   const Json steps = config["trainer"].value("steps", Json(0));
   if (steps.is_number_integer()) run.steps = steps;
   run.rows = read_rows(path / kRunMetrics);
+  // A finished run that goes on with more steps keeps its model until the end.
+  run.finished = has_final && run.last("step").value_or(0) >= static_cast<double>(run.steps);
   return run;
 }
 

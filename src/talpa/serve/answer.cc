@@ -6,6 +6,7 @@ namespace talpa::serve {
 
 namespace {
 
+constexpr const char* kEnding = "the server is shutting down";
 constexpr std::chrono::milliseconds kPatience{100};
 
 /// Sums of what the choices of a call took. A prompt counts once, whatever its number of answers.
@@ -86,6 +87,7 @@ Json Call::whole(const HttpRequest& http) {
     if (!event) continue;
     count(*event);
     if (!event->error.empty()) throw ApiError(500, event->error);
+    if (event->finish == FinishReason::kCancelled) throw Draining(ErrorCode::kInterrupted, kEnding);
     CompletionEvent& choice = choices[event->index];
     choice.index = event->index;
     choice.text += event->text;
@@ -107,9 +109,10 @@ std::string Call::sent(Json choice) const {
 }
 
 std::string Call::part_of(const CompletionEvent& event) {
-  if (event.error.empty()) return sent(format_->part(event));
+  const bool dropped = event.finish == FinishReason::kCancelled;
+  if (event.error.empty() && !dropped) return sent(format_->part(event));
   failed_ = true;
-  ApiError error(500, event.error);
+  ApiError error(dropped ? 503 : 500, dropped ? kEnding : event.error);
   error.type = "server_error";
   return "data: " + text_of(error.json()) + "\n\n";
 }
@@ -161,7 +164,6 @@ Json AnswerFormat::envelope(const char* object, Json choices) const {
 
 Json finish_name(const CompletionEvent& event) {
   if (!event.finish) return {};
-  if (*event.finish == FinishReason::kCancelled) return "abort";
   return *event.finish == FinishReason::kStop ? "stop" : "length";
 }
 

@@ -71,6 +71,9 @@ void check(ChatBody& body) {
   if (!body.tools.is_null() && !body.tools.is_array()) fail_field("tools", "expected a list");
   if (!body.chat_template_kwargs.is_null() && !body.chat_template_kwargs.is_object())
     fail_field("chat_template_kwargs", "expected an object");
+  for (const char* name : {"messages", "tools", "bos_token", "eos_token"})
+    if (body.chat_template_kwargs.is_object() && body.chat_template_kwargs.contains(name))
+      fail_field("chat_template_kwargs", "{} is not the template's to take from here", name);
   check_num_top("top_logprobs", body.top_logprobs);
   if (body.top_logprobs > 0 && !body.logprobs)
     fail_field("top_logprobs", "needs logprobs to be true");
@@ -87,11 +90,8 @@ std::vector<TokenId> prompt_of(const Service& service, const ChatBody& body) {
   options.add_generation_prompt = body.add_generation_prompt;
   if (body.chat_template_kwargs.is_object()) options.extra = body.chat_template_kwargs;
   options.max_steps = std::size_t{1} << 26;
-  std::size_t bytes = 0;
-  for (const auto& message : body.messages)
-    if (message["content"].is_string())
-      bytes += message["content"].get_ref<const std::string&>().size();
-  service.check_text(bytes);
+  service.check_text(body.messages.dump().size() + body.tools.dump().size() +
+                     body.chat_template_kwargs.dump().size());
   try {
     auto tokens =
         chat::chat_prompt(service.chat->chat_template, service.tokenizer(), body.messages, options);

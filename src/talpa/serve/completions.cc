@@ -115,7 +115,12 @@ HttpReply answer_completion(Service& service, const HttpRequest& http) {
                             .score_prompt = body.echo && body.logprobs};
   std::vector<CompletionRequest> requests;
   std::vector<std::string> echoed;
-  for (Prompt& prompt : prompts_of(service, body.prompt)) {
+  std::vector<Prompt> prompts = prompts_of(service, body.prompt);
+  const auto most = static_cast<std::size_t>(service.options.scheduler.queue);
+  if (prompts.size() * static_cast<std::size_t>(body.n) > most)
+    fail_field("n", "{} prompts times {} are more than the {} that may wait", prompts.size(),
+               body.n, most);
+  for (Prompt& prompt : prompts) {
     request.generate.max_tokens = max_tokens_of(service, body.max_tokens, 16, prompt.tokens.size());
     if (body.echo && prompt.text.empty())
       prompt.text = service.tokenizer().decode(prompt.tokens, false);

@@ -69,7 +69,7 @@ bool Connection::is_readable() const {
   return begin_ < end_ || poll_for(POLLIN, left);
 }
 
-bool Connection::is_writable() const { return poll_for(POLLOUT, patience_) && !gone(); }
+bool Connection::is_writable() const { return poll_for(POLLOUT, patience_); }
 
 ssize_t Connection::refill() {
   if (!is_readable()) return -1;

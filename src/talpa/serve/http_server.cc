@@ -18,12 +18,13 @@ thread_local Connection* current_connection = nullptr;
 
 /// What two readers of a head may understand differently.
 bool is_ambiguous(const httplib::Request& request) {
-  const bool chunked = request.has_header("Transfer-Encoding");
+  const auto encodings = request.get_header_value_count("Transfer-Encoding");
+  const bool chunked = encodings > 0;
   const auto lengths = request.get_header_value_count("Content-Length");
   if (chunked && strcasecmp(request.get_header_value("Transfer-Encoding").c_str(), "chunked") != 0)
     return true;
   const std::string length = request.get_header_value("Content-Length");
-  return lengths > 1 || (chunked && lengths > 0) ||
+  return lengths > 1 || encodings > 1 || (chunked && lengths > 0) ||
          length.find_first_not_of("0123456789") != std::string::npos;
 }
 

@@ -28,9 +28,11 @@ void read_request(const OrderedJson& json, T& out, const std::string& path = {})
       read_request(*found, value, name);
     } else {
       try {
-        read_config(Json(*found), value, "");
-      } catch (const Error& error) {  // ": expected ..., got ..."
-        fail_field(name, "{}", std::string(error.what()).substr(2));
+        read_config(Json(*found), value, name);
+      } catch (const Error& error) {
+        ApiError refusal(400, error.what());
+        refusal.param = name;
+        throw refusal;
       }
     }
   };

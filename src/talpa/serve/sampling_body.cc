@@ -8,6 +8,7 @@ namespace talpa::serve {
 namespace {
 
 constexpr std::size_t kMaxStops = 16;
+constexpr std::size_t kMaxStopBytes = 1024;
 constexpr int kMaxTop = 20;
 
 void check_range(const char* name, double value, double least, double most) {
@@ -21,6 +22,8 @@ std::vector<std::string> stops_of(const OrderedJson& json) {
     if (!item.is_string()) fail_field("stop", "expected a string or a list of strings");
     stops.push_back(item.get<std::string>());
     if (stops.back().empty()) fail_field("stop", "a stop string must not be empty");
+    if (stops.back().size() > kMaxStopBytes)
+      fail_field("stop", "expected strings of at most {} bytes", kMaxStopBytes);
   };
   if (json.is_array()) {
     if (json.size() > kMaxStops) fail_field("stop", "expected at most {} strings", kMaxStops);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -30,7 +31,10 @@ struct Service {
   Service(const LoadedModel& loaded, ServiceOptions options, std::optional<ServedTemplate> chat);
 
   const Tokenizer& tokenizer() const { return *loaded.tokenizer; }
-  int vocab_size() const { return loaded.model->config().vocab_size; }
+  /// Ids that a request may name: those that have a token, and logits.
+  int vocab_size() const {
+    return std::min(loaded.model->config().vocab_size, static_cast<int>(tokenizer().vocab_size()));
+  }
   /// Throws ApiError (context_length_exceeded) for text that is too long whatever its tokens are:
   /// to find them takes time.
   void check_text(std::size_t bytes) const;

@@ -42,6 +42,8 @@ HttpReply answer_tokenize(Service& service, const HttpRequest& http) {
 
 HttpReply answer_detokenize(Service& service, const HttpRequest& http) {
   const auto body = request_of<DetokenizeBody>(http.body);
+  const auto most = static_cast<std::size_t>(service.scheduler.context());
+  if (body.tokens.size() > most) fail_field("tokens", "expected at most {}", most);
   for (const TokenId id : body.tokens)
     if (id < 0 || id >= service.tokenizer().vocab_size())
       fail_field("tokens", "{} is no token id below {}", id, service.tokenizer().vocab_size());

@@ -69,6 +69,7 @@ std::uint32_t crc32c(std::string_view bytes) {
 
 EventFile::EventFile(const std::filesystem::path& directory, std::int64_t resumed_step) {
   std::filesystem::create_directories(directory);
+  const bool goes_on = !std::filesystem::is_empty(directory);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   path_ = directory / fmt::format("events.out.tfevents.{}.talpa.{}",
                                   std::chrono::duration_cast<std::chrono::seconds>(now).count(),
@@ -76,7 +77,7 @@ EventFile::EventFile(const std::filesystem::path& directory, std::int64_t resume
   out_.open(path_, std::ios::binary);
   record(event_of(0, bytes_field(3, "brain.Event:2")));
   constexpr char kStart = 1;  // SessionLog.START
-  if (resumed_step > 0)
+  if (goes_on || resumed_step > 0)
     record(event_of(resumed_step + 1, bytes_field(7, key(1, kVarint) + std::string(1, kStart))));
   flush();
 }

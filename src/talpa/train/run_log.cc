@@ -31,26 +31,28 @@ RunLog::RunLog(const TrainerConfig& config, const RunOptions& options, std::int6
 }
 
 void RunLog::add(StepRecord record) {
-  sum_.loss += record.loss;
-  sum_.gradient_norm += record.gradient_norm;
   sum_.learning_rate = record.learning_rate;
   sum_.data_seconds += record.data_seconds;
   sum_.forward_seconds += record.forward_seconds;
   sum_.backward_seconds += record.backward_seconds;
   sum_.optimizer_seconds += record.optimizer_seconds;
   sum_.tokens += record.tokens;
+  ++num_steps_;
+  if (record.skipped) return;
+  ++num_taken_;
+  sum_.loss += record.loss;
+  sum_.gradient_norm += record.gradient_norm;
   for (const auto& [name, value] : record.metrics) sum_.metrics[name] += value;
   sum_.load.add(record.load);
-  ++num_steps_;
 }
 
 Json RunLog::row_of(std::int64_t done, std::int64_t num_skipped) const {
-  const double n = static_cast<double>(num_steps_);
+  const double n = static_cast<double>(num_steps_), taken = static_cast<double>(num_taken_);
   const double seconds = sum_.forward_seconds + sum_.backward_seconds + sum_.optimizer_seconds;
   const double rate = static_cast<double>(sum_.tokens) / seconds;
   Json row{{"step", done},
-           {"loss", number_or_null(sum_.loss / n)},
-           {"gradient_norm", number_or_null(sum_.gradient_norm / n)},
+           {"loss", number_or_null(sum_.loss / taken)},
+           {"gradient_norm", number_or_null(sum_.gradient_norm / taken)},
            {"learning_rate", sum_.learning_rate},
            {"tokens_per_second", rate},
            {"step_seconds",
@@ -61,7 +63,7 @@ Json RunLog::row_of(std::int64_t done, std::int64_t num_skipped) const {
            {"peak_memory_bytes", peak_memory()}};
   if (peak_flops_ > 0 && flops_per_token_ > 0) row["mfu"] = rate * flops_per_token_ / peak_flops_;
   if (config_.spike_guard.deviations > 0) row["skipped_steps"] = num_skipped;
-  for (const auto& [name, value] : sum_.metrics) row[name] = value / n;
+  for (const auto& [name, value] : sum_.metrics) row[name] = value / taken;
   if (!sum_.load.empty()) row["expert_load"] = sum_.load.report();
   return row;
 }
@@ -71,7 +73,7 @@ void RunLog::write(std::int64_t done, std::int64_t num_skipped) {
   metrics_.write(row);
   if (events_) write_events(done, row);
   const double rate = row["tokens_per_second"];
-  const double n = static_cast<double>(num_steps_);
+  const double n = static_cast<double>(num_steps_), taken = static_cast<double>(num_taken_);
   const double left =
       static_cast<double>(sum_.tokens) / n / rate * static_cast<double>(config_.steps - done);
   std::string rest;
@@ -80,10 +82,10 @@ void RunLog::write(std::int64_t done, std::int64_t num_skipped) {
   if (num_skipped > 0) rest += fmt::format("  {} skipped", num_skipped);
   if (!sum_.load.empty()) rest += "  " + sum_.load.summary();
   log::info("step {}/{}  loss {:.4f}  norm {:.2f}  lr {:.2e}  {:.0f} tok/s  {} left{}", done,
-            config_.steps, sum_.loss / n, sum_.gradient_norm / n, sum_.learning_rate, rate,
+            config_.steps, sum_.loss / taken, sum_.gradient_norm / taken, sum_.learning_rate, rate,
             format_duration(left), rest);
   sum_ = {};
-  num_steps_ = 0;
+  num_steps_ = num_taken_ = 0;
 }
 
 void RunLog::write_evaluation(std::int64_t done, const std::map<std::string, double>& held_out,

@@ -30,6 +30,7 @@ struct StepRecord {
   std::int64_t tokens = 0;
   std::map<std::string, double> metrics;
   ExpertLoad load;
+  bool skipped = false;  ///< by the spike guard: its values are not part of means
 
   void add(const LossResult& result, int micro_batches);
 };
@@ -68,7 +69,7 @@ class RunLog {
   MetricsLog metrics_;
   std::optional<EventFile> events_;
   StepRecord sum_;
-  std::int64_t num_steps_ = 0;
+  std::int64_t num_steps_ = 0, num_taken_ = 0;
 };
 
 }  // namespace talpa::train

@@ -118,7 +118,8 @@ class Run {
     if (config_.spike_guard.deviations == 0 &&
         (!std::isfinite(record.loss) || !std::isfinite(record.gradient_norm)))
       fail_not_finite(step, record.loss, record.gradient_norm);
-    if (guard_.accept(step, record.loss, record.gradient_norm)) {
+    record.skipped = !guard_.accept(step, record.loss, record.gradient_norm);
+    if (!record.skipped) {
       optimizer_->step(record.learning_rate);
       task_.after_step();
       if (ema_) ema_->update();

@@ -28,8 +28,13 @@ fs::path run_folder(const TrainOptions& options, const lm::LmRecipe& recipe) {
   return options.output.empty() ? fs::path("runs") / recipe.name : fs::path(options.output);
 }
 
-bool holds_run(const fs::path& folder) {
-  return fs::exists(folder / "config.json") && fs::exists(folder / "env.json");
+bool holds_run(const fs::path& folder) { return fs::exists(folder / "env.json"); }
+
+void remove_run(const fs::path& folder) {
+  if (!fs::exists(folder)) return;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().filename() != "env.json") fs::remove_all(entry.path());
+  fs::remove_all(folder);
 }
 
 /// An earlier run is gone on with or given up only when asked; other files are never touched.
@@ -45,7 +50,7 @@ void check_folder(const fs::path& folder, const TrainOptions& options) {
 /// A resumed run must do the same work; how long, how often and where it saves may change.
 void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
   const fs::path path = folder / "config.json";
-  if (!holds_run(folder)) return;
+  if (!fs::exists(path)) return;
   const auto old = config_from<lm::LmRecipe>(read_json(path));
   if (old.model == recipe.model && old.data == recipe.data && old.seed == recipe.seed &&
       old.balance == recipe.balance && old.trainer.micro_batches == recipe.trainer.micro_batches &&
@@ -136,13 +141,14 @@ void run(const TrainOptions& options) {
   check_folder(folder, options);
   if (options.resume) check_same_work(folder, recipe);
   lm::LmTask task(recipe);
-  // Only now, when the recipe and its data are known to be sound.
-  if (!options.resume) fs::remove_all(folder);
-  fs::create_directories(folder);
-  write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
   Json environment = train::environment();
   environment["peak_flops"] = peak_flops(recipe);
+  // Only now, when the recipe and its data are known to be sound; env.json goes last and comes
+  // first, for it is what makes a folder a run's.
+  if (!options.resume) remove_run(folder);
+  fs::create_directories(folder);
   write_text(folder / "env.json", environment.dump(2) + "\n");
+  write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
   const auto metrics = train::run_training(recipe.trainer, task,
                                            {.directory = folder,
                                             .resume = options.resume,

@@ -60,8 +60,11 @@ std::string latent_text(const Json& latent, int num_experts) {
   std::vector<std::string> factored;
   for (const char* name : {"gate", "up", "down"})
     if (latent.at(std::string("factor_") + name).get<bool>()) factored.emplace_back(name);
-  return fmt::format("width {}, groups of {}, {} factored{}{}", latent.at("latent_dim").get<int>(),
-                     group > 0 ? group : num_experts, fmt::join(factored, " "),
+  std::string width = fmt::format("width {}", latent.at("latent_dim").get<int>());
+  if (const auto widths = latent.at("latent_dims").get<std::vector<int>>(); !widths.empty())
+    width = fmt::format("widths {}", fmt::join(widths, " "));
+  return fmt::format("{}, groups of {}, {} factored{}{}", width, group > 0 ? group : num_experts,
+                     fmt::join(factored, " "),
                      latent.at("share_gate_up_latent").get<bool>() ? ", gate and up share" : "",
                      bases_text(latent));
 }

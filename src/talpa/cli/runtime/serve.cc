@@ -123,7 +123,9 @@ void add_network_options(CLI::App& app, ServeOptions& options) {
   app.add_option("--cors-origin", options.cors_origin,
                  "Let pages of this origin call the server, * = all")
       ->group(kGroup);
-  count("--connections", options.connections, "Connections at once; others wait")->type_name("N");
+  count("--connections", options.connections, "Connections at once; others wait")
+      ->check(CLI::Range(1, 900))
+      ->type_name("N");
   count("--max-body", options.max_body, "Size of a request at most")->type_name("MIB");
   count("--timeout", options.timeout, "For a request to come in, and for a client to read on")
       ->type_name("SECONDS");

@@ -13,8 +13,11 @@ std::span<const float> floats_of(const at::Tensor& values) {
   return {values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())};
 }
 
+/// Scores that are no numbers choose as zeros do: the loss still shows them, and the trainer names
+/// the step.
 at::Tensor for_planning(const at::Tensor& values) {
-  return values.defined() ? values.detach().to(at::kCPU, at::kFloat).contiguous() : values;
+  if (!values.defined()) return values;
+  return values.detach().to(at::kCPU, at::kFloat).nan_to_num().contiguous();
 }
 
 DispatchPlan plan_of(const at::Tensor& logits_TN, const MoeConfig& config,
