@@ -154,6 +154,9 @@ TEST(Decoder, RefusesWeightsThatAreNotFinite) {
   decoder.initialise(1);
   decoder.parameters().at("embed").fill_(std::nan(""));
   EXPECT_TALPA_ERROR(decoder.forward(at::zeros({1, 2}, at::kLong)), kFormat, "NaN");
+  for (auto& [name, tensor] : decoder.parameters())  // training has the loss to tell it by
+    if (tensor.is_floating_point()) tensor.requires_grad_(true);
+  EXPECT_TRUE(decoder.forward(at::zeros({1, 2}, at::kLong)).logits_BTV.isnan().any().item<bool>());
 }
 
 TEST(Decoder, RefusesAMalformedPivotMask) {

@@ -13,16 +13,16 @@ std::span<const float> floats_of(const at::Tensor& values) {
   return {values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())};
 }
 
-/// Scores that are no numbers choose as zeros do: the loss still shows them, and the trainer names
-/// the step.
 at::Tensor for_planning(const at::Tensor& values) {
-  if (!values.defined()) return values;
-  return values.detach().to(at::kCPU, at::kFloat).nan_to_num().contiguous();
+  return values.defined() ? values.detach().to(at::kCPU, at::kFloat).contiguous() : values;
 }
 
 DispatchPlan plan_of(const at::Tensor& logits_TN, const MoeConfig& config,
                      const at::Tensor& selection_bias_N) {
-  const at::Tensor logits = for_planning(logits_TN), bias = for_planning(selection_bias_N);
+  at::Tensor logits = for_planning(logits_TN);
+  // In training the loss shows them too, and the trainer names the step or skips it.
+  if (logits_TN.requires_grad()) logits = logits.nan_to_num();
+  const at::Tensor bias = for_planning(selection_bias_N);
   return route(floats_of(logits), {.num_experts = config.num_experts,
                                    .top_k = config.top_k,
                                    .normalize = config.normalize_top_k,
