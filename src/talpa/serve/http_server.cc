@@ -189,6 +189,8 @@ class HttpServer::Impl : public httplib::Server {
   static bool send_part(const HttpReply& reply, httplib::DataSink& sink) {
     try {
       const auto part = reply.next_part();
+      // Who closes the sending side of a stream is taken to have left.
+      if (part && current_connection != nullptr && current_connection->gone()) return false;
       if (part) return part->empty() ? sink.is_writable() : sink.write(part->data(), part->size());
       sink.done();
       return true;
