@@ -185,7 +185,7 @@ TEST(ServerTest, ManyRequestsOnOneConnection) {
 
 /// Correct requests give the text that they give alone, whatever others send meanwhile.
 TEST(ServerTest, BrokenRequestsDoNotDisturbTheOthers) {
-  const ServedModel served({.scheduler = {.parallel = 8, .queue = 64}});
+  const ServedModel served({.scheduler = {.parallel = 8, .queue = 512}});
   auto text_of = [&](int i) {
     return served
         .post("/v1/completions",
