@@ -91,8 +91,8 @@ def check(browser, url, picture):
     assert browser.value("document.querySelector('.user').textContent") == \
         "Tell me of the <b>river</b> & the sea."
     assert len(browser.value("document.querySelector('.assistant').textContent")) > 40
-    assert browser.value("document.querySelectorAll('.layer').length") == 5
-    assert browser.value("document.querySelectorAll('.cell').length") == 80
+    browser.wait("document.querySelectorAll('.layer').length === 5")
+    browser.wait("document.querySelectorAll('.cell').length === 80")
     send(browser, "And then?")
     browser.wait("document.querySelectorAll('.assistant').length === 2 && !stop")
     assert browser.value("messages.length") == 4
