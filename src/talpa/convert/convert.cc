@@ -357,14 +357,16 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   report.num_experts = target.moe.num_experts;
 
   LayerConverter converter(model, target, options, report);
+  const Stopwatch estimating;
   report.estimated_seconds = converter.estimate();
+  const double estimated_in = estimating.elapsed().wall;
   log::info("{}: about {}", options.method, format_duration(report.estimated_seconds));
   converter.start();
   const bool dense = options.materialise && target.moe.latent.enabled();
   write_model(model, output, dense ? materialised_config(target) : target, options, converter);
 
   sum_up(report, model.config, options);
-  report.seconds = watch.elapsed().wall;
+  report.seconds = watch.elapsed().wall - estimated_in;
   write_text(options.gguf ? fs::path(output.string() + ".json") : output / "conversion.json",
              report.to_json().dump(2) + "\n");
   return report;

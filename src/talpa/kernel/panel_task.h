@@ -51,6 +51,9 @@ using PanelFunction = void (*)(const PanelTask&);
 /// has none.
 struct PanelFunctions {
   PanelFunction f32 = nullptr;
+  /// Sums of outer products, of fp32 panels: y[i, 16 p + c] (+)= sum_k x[row(k), i] panel_p[k, c].
+  /// `rows` counts i, `row_index` belongs to the `columns` k.
+  PanelFunction outer_f32 = nullptr;
   PanelFunction f16 = nullptr;
   PanelFunction bf16 = nullptr;
   PanelFunction q8_0 = nullptr;

@@ -1,10 +1,16 @@
 // S rows of M values.
 #include "talpa/nn/swiglu.h"
 
+#include <ATen/Parallel.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
+#include <type_traits>
+#include <vector>
 
+#include "talpa/kernel/implementation.h"
 #include "talpa/nn/lanes.h"
 #include "talpa/nn/precision.h"
 
@@ -34,21 +40,37 @@ struct RowGradient {
   }
 };
 
+/// Rows worth waking a thread for.
+std::int64_t rows_in_grain(std::int64_t width) {
+  return 16384 / std::max<std::int64_t>(width, 1) + 1;
+}
+
 struct Inputs {
   at::Tensor gate_SM, up_SM, weight_S;  // no weight: undefined
 };
 
+// Of each row by itself: at::sigmoid's last bits depend on where threads cut a tensor.
+template <class T>
+void sigmoid_of(const T* x, T* y, std::int64_t n) {
+  std::copy_n(x, n, y);
+  if constexpr (std::is_same_v<T, float>)
+    kernel::row_functions().exp(y, -1, 0, n);
+  else
+    for (std::int64_t i = 0; i < n; ++i) y[i] = std::exp(-y[i]);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = 1 / (1 + y[i]);
+}
+
 template <class T>
 void backward_rows(const Inputs& inputs, const at::Tensor& dh_SM, SwigluGradient& gradient) {
-  const at::Tensor sigmoid_SM = inputs.gate_SM.sigmoid();
   const std::int64_t width = dh_SM.size(1);
   const bool weighted = inputs.weight_S.defined();
   T* hidden = gradient.hidden_SM.defined() ? gradient.hidden_SM.data_ptr<T>() : nullptr;
-  for (std::int64_t s = 0; s < dh_SM.size(0); ++s) {
+  const auto run = [&](std::int64_t s, T* sigmoid) {
     const std::int64_t at = s * width;
+    sigmoid_of(inputs.gate_SM.const_data_ptr<T>() + at, sigmoid, width);
     const RowGradient<T> row{inputs.gate_SM.const_data_ptr<T>() + at,
                              inputs.up_SM.const_data_ptr<T>() + at,
-                             sigmoid_SM.const_data_ptr<T>() + at,
+                             sigmoid,
                              dh_SM.const_data_ptr<T>() + at,
                              weighted ? inputs.weight_S.const_data_ptr<T>()[s] : T(1),
                              gradient.gate_SM.data_ptr<T>() + at,
@@ -56,7 +78,11 @@ void backward_rows(const Inputs& inputs, const at::Tensor& dh_SM, SwigluGradient
                              hidden != nullptr ? hidden + at : nullptr};
     const T dweight = row.run(width);
     if (weighted) gradient.weight_S.data_ptr<T>()[s] = dweight;
-  }
+  };
+  at::parallel_for(0, dh_SM.size(0), rows_in_grain(width), [&](std::int64_t s, std::int64_t end) {
+    std::vector<T> sigmoid(static_cast<std::size_t>(width));
+    for (; s < end; ++s) run(s, sigmoid.data());
+  });
 }
 
 void backward_on_cpu(const Inputs& inputs, const at::Tensor& dh_SM, SwigluGradient& gradient) {
@@ -92,6 +118,26 @@ at::Tensor swiglu(const at::Tensor& gate_SM, const at::Tensor& up_SM, const at::
   std::optional<at::Tensor> weight;
   if (weight_S.defined()) weight = weight_S.contiguous();
   return Swiglu::apply(gate_SM.contiguous(), up_SM.contiguous(), weight);
+}
+
+at::Tensor swiglu_value(const at::Tensor& gate_SM, const at::Tensor& up_SM,
+                        const at::Tensor& weight_S) {
+  if (!gate_SM.is_cpu() || gate_SM.scalar_type() != at::kFloat)
+    return at::silu(gate_SM).mul_(up_SM).mul_(weight_S.unsqueeze(1));
+  at::Tensor hidden_SM = at::empty_like(gate_SM);
+  const std::int64_t width = gate_SM.size(1);
+  const float *gate = gate_SM.const_data_ptr<float>(), *up = up_SM.const_data_ptr<float>();
+  const float* weight = weight_S.const_data_ptr<float>();
+  float* hidden = hidden_SM.data_ptr<float>();
+  const auto silu_mul = kernel::row_functions().silu_mul;
+  at::parallel_for(0, gate_SM.size(0), rows_in_grain(width), [&](std::int64_t s, std::int64_t end) {
+    for (; s < end; ++s) {
+      float* row = hidden + s * width;
+      silu_mul(gate + s * width, up + s * width, row, width);
+      for (std::int64_t i = 0; i < width; ++i) row[i] *= weight[s];
+    }
+  });
+  return hidden_SM;
 }
 
 SwigluGradient swiglu_gradient(const at::Tensor& gate_SM, const at::Tensor& up_SM,

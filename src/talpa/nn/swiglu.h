@@ -10,6 +10,9 @@ namespace talpa::nn {
 at::Tensor swiglu(const at::Tensor& gate_SM, const at::Tensor& up_SM,
                   const at::Tensor& weight_S = {});
 
+/// The value alone, without autograd: weight_S [S] is defined.
+at::Tensor swiglu_value(const at::Tensor& gate_SM, const at::Tensor& up_SM,
+                        const at::Tensor& weight_S);
 /// Gradients of hidden = weight silu(gate) up by the gradient of hidden, without autograd, and
 /// hidden itself once more. Widths and types as in swiglu().
 struct SwigluGradient {

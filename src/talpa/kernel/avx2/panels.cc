@@ -150,6 +150,7 @@ struct Q41 : Q4 {
 
 PanelFunctions panel_functions_avx2() {
   return {.f32 = float_panels<Avx2, F32Weights>,
+          .outer_f32 = outer_panels<Avx2>,
           .f16 = float_panels<Avx2, F16Weights>,
           .bf16 = float_panels<Avx2, Bf16Weights>,
           .q8_0 = block_panels<Avx2, Q8>,

@@ -120,6 +120,7 @@ struct Q41 : Q4 {
 
 PanelFunctions panel_functions_avx512() {
   return {.f32 = float_panels<Avx512, F32Weights>,
+          .outer_f32 = outer_panels<Avx512>,
           .f16 = float_panels<Avx512, F16Weights>,
           .bf16 = float_panels<Avx512, Bf16Weights>};
 }

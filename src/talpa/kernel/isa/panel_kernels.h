@@ -71,35 +71,64 @@ inline void add_columns(const typename Weights::X* const (&x)[R], std::int64_t k
   }
 }
 
+/// A tile of sums in registers. Columns beyond the tile's width pass by a buffer.
+template <class Isa, int R, int P>
+struct Sums {
+  static constexpr int H = Isa::kHalves, W = Isa::kLanes;
+  Tile<Isa, P> tile;
+  float edge[R * P * kPanelRows];
+  float* y;
+  std::int64_t stride;
+
+  [[gnu::always_inline]] inline Sums(Tile<Isa, P> tile, bool accumulate,
+                                     typename Isa::F (&acc)[R][P][H])
+      : tile(tile) {
+    y = tile.y;
+    stride = tile.stride;
+    if (!tile.whole()) {
+      if (accumulate)
+        for (int r = 0; r < R; ++r)
+          for (std::int64_t c = 0; c < P * kPanelRows; ++c)
+            edge[r * P * kPanelRows + c] = c < tile.width ? tile.y[r * tile.stride + c] : 0;
+      y = edge;
+      stride = P * kPanelRows;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h)
+          acc[r][p][h] =
+              accumulate ? Isa::load(y + r * stride + p * kPanelRows + h * W) : Isa::zero();
+  }
+
+  [[gnu::always_inline]] inline void store(const typename Isa::F (&acc)[R][P][H]) const {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h)
+          Isa::store(y + r * stride + p * kPanelRows + h * W, acc[r][p][h]);
+    if (tile.whole()) return;
+    for (int r = 0; r < R; ++r)
+      for (std::int64_t c = 0; c < tile.width; ++c)
+        tile.y[r * tile.stride + c] = edge[r * P * kPanelRows + c];
+  }
+};
+
 /// A tile of sums; `Weights` adds the products of its step of columns. Fetch: brings the same
 /// columns of the P panels behind into the second-level cache on the way.
 template <class Isa, class Weights, int R, int P, bool Fetch = false>
 inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Tile<Isa, P> tile,
                        std::int64_t k0, std::int64_t k1, bool accumulate) {
   using F = typename Isa::F;
-  constexpr int H = Isa::kHalves, W = Isa::kLanes;
+  constexpr int H = Isa::kHalves;
   const typename Weights::X* x[R];
   for (int r = 0; r < R; ++r) x[r] = Weights::row(t, row_of(t, row0 + r));
-  float edge[R * P * kPanelRows];
-  float* y = tile.y;
-  std::int64_t stride = tile.stride;
-  if (!tile.whole()) {
-    if (accumulate)
-      for (int r = 0; r < R; ++r)
-        for (std::int64_t c = 0; c < P * kPanelRows; ++c)
-          edge[r * P * kPanelRows + c] = c < tile.width ? tile.y[r * tile.stride + c] : 0;
-    y = edge;
-    stride = P * kPanelRows;
-  }
   F acc[R][P][H];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-      for (int h = 0; h < H; ++h)
-        acc[r][p][h] =
-            accumulate ? Isa::load(y + r * stride + p * kPanelRows + h * W) : Isa::zero();
+  const Sums<Isa, R, P> sums(tile, accumulate, acc);
   std::int64_t k = k0;
   for (; k + Weights::kStep <= k1; k += Weights::kStep) {
     if constexpr (Fetch) {
@@ -110,16 +139,7 @@ inline void float_tile(const PanelTask& t, int row0, const std::byte* panel, Til
     add_columns<Isa, Weights, Weights::kStep>(x, k, panel, t.panel_bytes, acc);
   }
   if (k < k1) add_columns<Isa, Weights, 1>(x, k, panel, t.panel_bytes, acc);
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-      for (int h = 0; h < H; ++h) Isa::store(y + r * stride + p * kPanelRows + h * W, acc[r][p][h]);
-  if (!tile.whole())
-    for (int r = 0; r < R; ++r)
-      for (std::int64_t c = 0; c < tile.width; ++c)
-        tile.y[r * tile.stride + c] = edge[r * P * kPanelRows + c];
+  sums.store(acc);
 }
 
 /// Calls step.operator()<rows>(first row) for a tile of `rows` rows, at most R.
@@ -198,6 +218,55 @@ void float_panels(const PanelTask& t) {
   for (; p + Isa::kPanels <= t.num_panels; p += Isa::kPanels)
     many_rows<Isa, Weights, Isa::kPanels>(t, p);
   for (; p < t.num_panels; ++p) many_rows<Isa, Weights, 1>(t, p);
+}
+
+/// A tile of sums of outer products: a step reads neighbours of one row of activations.
+template <class Isa, int R, int P>
+inline void outer_tile(const PanelTask& t, int column, const std::byte* panel, Tile<Isa, P> tile,
+                       std::int64_t k0, std::int64_t k1, bool accumulate) {
+  constexpr int H = Isa::kHalves, W = Isa::kLanes;
+  typename Isa::F acc[R][P][H];
+  const Sums<Isa, R, P> sums(tile, accumulate, acc);
+  for (std::int64_t k = k0; k < k1; ++k) {
+    const float* x = t.x + (t.row_index ? t.row_index[k] : k) * t.x_stride + column;
+    typename Isa::F w[P][H];
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h)
+        w[p][h] = Isa::load(reinterpret_cast<const float*>(panel + p * t.panel_bytes) +
+                            k * kPanelRows + h * W);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto b = Isa::broadcast(x + r);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) acc[r][p][h] = Isa::fma(b, w[p][h], acc[r][p][h]);
+    }
+  }
+  sums.store(acc);
+}
+
+template <class Isa, int P>
+inline void outer_rows(const PanelTask& t, int p) {
+  constexpr std::int64_t kColumnTile = 256;
+  for (std::int64_t k0 = 0; k0 == 0 || k0 < t.columns; k0 += kColumnTile) {
+    const std::int64_t k1 = k0 + kColumnTile < t.columns ? k0 + kColumnTile : t.columns;
+    for_row_tiles<Isa::kMaxRows>(t.rows, [&]<int R>(int row) {
+      const Tile<Isa, P> out{t.y + row * t.y_stride + p * kPanelRows, t.y_stride,
+                             t.width - p * kPanelRows};
+      outer_tile<Isa, R, P>(t, row, t.panels + p * t.panel_bytes, out, k0, k1,
+                            t.accumulate || k0 > 0);
+    });
+  }
+}
+
+template <class Isa>
+void outer_panels(const PanelTask& t) {
+  int p = 0;
+  for (; p + Isa::kPanels <= t.num_panels; p += Isa::kPanels) outer_rows<Isa, Isa::kPanels>(t, p);
+  for (; p < t.num_panels; ++p) outer_rows<Isa, 1>(t, p);
 }
 
 /// Brings bytes into the second-level cache; harmless beyond the end of the matrix.

@@ -37,6 +37,18 @@ void float_products(const PanelTask& t) {
   });
 }
 
+void outer_products(const PanelTask& t) {
+  for_elements(t, [&](int i, const std::byte* panel, int c) {
+    const auto* w = reinterpret_cast<const float*>(panel) + c;
+    double sum = 0;
+    for (std::int64_t k = 0; k < t.columns; ++k) {
+      const std::int64_t row = t.row_index ? t.row_index[k] : k;
+      sum += static_cast<double>(t.x[row * t.x_stride + i]) * w[k * kPanelRows];
+    }
+    return static_cast<float>(sum);
+  });
+}
+
 /// Integer sums by block, scaled and added in order: the arithmetic that the fast kernels follow.
 template <DType kType>
 void block_products(const PanelTask& t) {
@@ -68,6 +80,7 @@ void block_products(const PanelTask& t) {
 
 PanelFunctions panel_functions_reference() {
   return {.f32 = float_products<DType::kF32>,
+          .outer_f32 = outer_products,
           .f16 = float_products<DType::kF16>,
           .bf16 = float_products<DType::kBF16>,
           .q8_0 = block_products<DType::kQ8_0>,

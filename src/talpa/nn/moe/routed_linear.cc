@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "talpa/base/error.h"
+#include "talpa/nn/moe/grouped_products.h"
 #include "talpa/nn/saved_value.h"
 
 namespace talpa::nn {
@@ -27,10 +28,7 @@ struct GatherLinear : torch::autograd::Function<GatherLinear> {
     context->save_for_backward({x_TI, weight_NOI});
     SavedRows::save(context, rows);
     at::Tensor z_SO = at::empty({rows.map.num_targets(), weight_NOI.size(1)}, x_TI.options());
-    for_each_range(rows.offsets, [&](std::int64_t e, RowRange range) {
-      at::Tensor z = range.of(z_SO);
-      at::mm_out(z, rows_of(x_TI, rows.map, range), weight_NOI.select(0, e).t());
-    });
+    multiply_slots(rows.offsets, {x_TI, &rows.map}, weight_NOI, Multiply::kTransposed, z_SO);
     return z_SO;
   }
 
@@ -40,15 +38,15 @@ struct GatherLinear : torch::autograd::Function<GatherLinear> {
     const RoutedRows& rows = SavedRows::saved(context);
     const at::Tensor dz_SO = gradients[0].contiguous();
     at::Tensor dx_TI, dweight_NOI;
-    if (context->needs_input_grad(0)) dx_TI = at::zeros_like(x_TI);
-    if (context->needs_input_grad(1)) dweight_NOI = zeros_of_unused(weight_NOI, rows.offsets);
-    for_each_range(rows.offsets, [&](std::int64_t e, RowRange range) {
-      const at::Tensor dz = range.of(dz_SO);
-      if (dx_TI.defined()) add_rows(dx_TI, at::mm(dz, weight_NOI.select(0, e)), rows.map, range);
-      if (!dweight_NOI.defined()) return;
-      at::Tensor dweight = dweight_NOI.select(0, e);
-      at::mm_out(dweight, dz.t(), rows_of(x_TI, rows.map, range));
-    });
+    if (context->needs_input_grad(0)) {
+      dx_TI = at::zeros_like(x_TI);
+      const SlotFactor factor{dz_SO, weight_NOI};
+      add_slots(rows.offsets, {&factor, 1}, Multiply::kPlain, rows.map, dx_TI);
+    }
+    if (context->needs_input_grad(1)) {
+      dweight_NOI = at::empty_like(weight_NOI);
+      multiply_outer(rows.offsets, {dz_SO}, {x_TI, &rows.map}, dweight_NOI);
+    }
     return {dx_TI, dweight_NOI, at::Tensor()};
   }
 };
@@ -59,9 +57,8 @@ struct ScatterLinear : torch::autograd::Function<ScatterLinear> {
     context->save_for_backward({y_SI, weight_NOI});
     SavedRows::save(context, rows);
     at::Tensor sum_TO = at::zeros({rows.map.num_sources, weight_NOI.size(1)}, y_SI.options());
-    for_each_range(rows.offsets, [&](std::int64_t e, RowRange range) {
-      add_rows(sum_TO, at::mm(range.of(y_SI), weight_NOI.select(0, e).t()), rows.map, range);
-    });
+    const SlotFactor factor{y_SI, weight_NOI};
+    add_slots(rows.offsets, {&factor, 1}, Multiply::kTransposed, rows.map, sum_TO);
     return sum_TO;
   }
 
@@ -71,18 +68,14 @@ struct ScatterLinear : torch::autograd::Function<ScatterLinear> {
     const RoutedRows& rows = SavedRows::saved(context);
     const at::Tensor dsum_TO = gradients[0].contiguous();
     at::Tensor dy_SI, dweight_NOI;
-    if (context->needs_input_grad(0)) dy_SI = at::empty_like(y_SI);
-    if (context->needs_input_grad(1)) dweight_NOI = zeros_of_unused(weight_NOI, rows.offsets);
-    for_each_range(rows.offsets, [&](std::int64_t e, RowRange range) {
-      const at::Tensor dsum = rows_of(dsum_TO, rows.map, range);
-      if (dy_SI.defined()) {
-        at::Tensor dy = range.of(dy_SI);
-        at::mm_out(dy, dsum, weight_NOI.select(0, e));
-      }
-      if (!dweight_NOI.defined()) return;
-      at::Tensor dweight = dweight_NOI.select(0, e);
-      at::mm_out(dweight, dsum.t(), range.of(y_SI));
-    });
+    if (context->needs_input_grad(0)) {
+      dy_SI = at::empty_like(y_SI);
+      multiply_slots(rows.offsets, {dsum_TO, &rows.map}, weight_NOI, Multiply::kPlain, dy_SI);
+    }
+    if (context->needs_input_grad(1)) {
+      dweight_NOI = at::empty_like(weight_NOI);
+      multiply_outer(rows.offsets, {dsum_TO, &rows.map}, {y_SI}, dweight_NOI);
+    }
     return {dy_SI, dweight_NOI, at::Tensor()};
   }
 };
@@ -92,20 +85,13 @@ struct ScatterLinear : torch::autograd::Function<ScatterLinear> {
 at::Tensor gather_linear(const at::Tensor& x_TI, const at::Tensor& weight_NOI,
                          const RoutedRows& rows) {
   check(x_TI, rows.map.num_sources, weight_NOI, rows);
-  return GatherLinear::apply(x_TI.contiguous(), weight_NOI, rows);
+  return GatherLinear::apply(x_TI.contiguous(), weight_NOI.contiguous(), rows);
 }
 
 at::Tensor scatter_linear(const at::Tensor& y_SI, const at::Tensor& weight_NOI,
                           const RoutedRows& rows) {
   check(y_SI, rows.map.num_targets(), weight_NOI, rows);
-  return ScatterLinear::apply(y_SI.contiguous(), weight_NOI, rows);
-}
-
-at::Tensor zeros_of_unused(const at::Tensor& weight_NOI, const std::vector<std::int64_t>& offsets) {
-  at::Tensor gradient = at::empty_like(weight_NOI);
-  for (std::size_t e = 0; e + 1 < offsets.size(); ++e)
-    if (offsets[e] == offsets[e + 1]) gradient.select(0, static_cast<std::int64_t>(e)).zero_();
-  return gradient;
+  return ScatterLinear::apply(y_SI.contiguous(), weight_NOI.contiguous(), rows);
 }
 
 }  // namespace talpa::nn

@@ -27,7 +27,4 @@ at::Tensor gather_linear(const at::Tensor& x_TI, const at::Tensor& weight_NOI,
 at::Tensor scatter_linear(const at::Tensor& y_SI, const at::Tensor& weight_NOI,
                           const RoutedRows& rows);
 
-/// A gradient of these matrices for others to fill where there are rows: zeros where none are.
-at::Tensor zeros_of_unused(const at::Tensor& weight_NOI, const std::vector<std::int64_t>& offsets);
-
 }  // namespace talpa::nn

@@ -3,8 +3,10 @@
 
 #include <torch/torch.h>
 
+#include <array>
+
 #include "talpa/base/error.h"
-#include "talpa/nn/moe/routed_linear.h"
+#include "talpa/nn/moe/grouped_products.h"
 #include "talpa/nn/saved_value.h"
 #include "talpa/nn/swiglu.h"
 
@@ -46,54 +48,27 @@ struct Saved {
         one_input(one_input) {}
 };
 
-// Gradients of all inputs, filled an expert at a time.
-class Backward {
- public:
-  Backward(const Saved& saved, const SwigluPlan& plan, const at::Tensor& dy)
-      : saved_(saved),
-        plan_(plan),
-        dy_(dy),
-        da_(at::zeros_like(saved.a)),
-        dweight_S_(at::empty_like(saved.weight_S)),
-        dgate_NMI_(zeros_of_unused(saved.gate_NMI, plan.offsets)),
-        dup_NMJ_(zeros_of_unused(saved.up_NMJ, plan.offsets)),
-        ddown_NOM_(zeros_of_unused(saved.down_NOM, plan.offsets)) {
-    if (!saved.one_input) db_ = at::zeros_like(saved.b);
+variable_list gradients_of(const Saved& saved, const SwigluPlan& plan, const at::Tensor& dy) {
+  const std::vector<std::int64_t>& offsets = plan.offsets;
+  at::Tensor dhidden_SM = at::empty_like(saved.gate_SM);
+  multiply_slots(offsets, {dy, &plan.down}, saved.down_NOM, Multiply::kPlain, dhidden_SM);
+  const SwigluGradient d = swiglu_gradient(saved.gate_SM, saved.up_SM, saved.weight_S, dhidden_SM);
+  at::Tensor ddown_NOM = at::empty_like(saved.down_NOM);
+  multiply_outer(offsets, {dy, &plan.down}, {d.hidden_SM}, ddown_NOM);
+  at::Tensor dgate_NMI = at::empty_like(saved.gate_NMI), dup_NMJ = at::empty_like(saved.up_NMJ);
+  multiply_outer(offsets, {d.gate_SM}, {saved.a, &plan.gate}, dgate_NMI);
+  multiply_outer(offsets, {d.up_SM}, {saved.b, &plan.up}, dup_NMJ);
+  at::Tensor da = at::zeros_like(saved.a), db;
+  const SlotFactor gate{d.gate_SM, saved.gate_NMI}, up{d.up_SM, saved.up_NMJ};
+  if (saved.one_input) {
+    add_slots(offsets, std::array{gate, up}, Multiply::kPlain, plan.gate, da);
+  } else {
+    db = at::zeros_like(saved.b);
+    add_slots(offsets, {&gate, 1}, Multiply::kPlain, plan.gate, da);
+    add_slots(offsets, {&up, 1}, Multiply::kPlain, plan.up, db);
   }
-
-  variable_list run() {
-    for_each_range(plan_.offsets, [this](std::int64_t e, RowRange range) { expert(e, range); });
-    return {da_, db_, dweight_S_, dgate_NMI_, dup_NMJ_, ddown_NOM_, at::Tensor()};
-  }
-
- private:
-  void expert(std::int64_t e, RowRange range) {
-    const at::Tensor dy = rows_of(dy_, plan_.down, range);
-    const SwigluGradient d =
-        swiglu_gradient(range.of(saved_.gate_SM), range.of(saved_.up_SM), range.of(saved_.weight_S),
-                        at::mm(dy, saved_.down_NOM.select(0, e)));
-    range.of(dweight_S_).copy_(d.weight_S);
-    product(ddown_NOM_, e, dy, d.hidden_SM);
-    const at::Tensor a = rows_of(saved_.a, plan_.gate, range);
-    product(dgate_NMI_, e, d.gate_SM, a);
-    product(dup_NMJ_, e, d.up_SM, saved_.one_input ? a : rows_of(saved_.b, plan_.up, range));
-    at::Tensor da = at::mm(d.gate_SM, saved_.gate_NMI.select(0, e));
-    if (saved_.one_input)
-      da.addmm_(d.up_SM, saved_.up_NMJ.select(0, e));
-    else
-      add_rows(db_, at::mm(d.up_SM, saved_.up_NMJ.select(0, e)), plan_.up, range);
-    add_rows(da_, da, plan_.gate, range);
-  }
-
-  static void product(at::Tensor& stack, std::int64_t e, const at::Tensor& d, const at::Tensor& x) {
-    at::Tensor matrix = stack.select(0, e);
-    at::mm_out(matrix, d.t(), x);
-  }
-
-  const Saved& saved_;
-  const SwigluPlan& plan_;
-  at::Tensor dy_, da_, db_, dweight_S_, dgate_NMI_, dup_NMJ_, ddown_NOM_;
-};
+  return {da, db, d.weight_S, dgate_NMI, dup_NMJ, ddown_NOM, at::Tensor()};
+}
 
 // Whether gate and up read the same rows, as those of dense experts do.
 bool reads_one_input(const at::Tensor& a, const at::Tensor& b, const SwigluPlan& plan) {
@@ -109,16 +84,12 @@ struct RoutedSwiglu : torch::autograd::Function<RoutedSwiglu> {
     at::Tensor gate_SM = at::empty({num_slots, width}, a.options());
     at::Tensor up_SM = at::empty_like(gate_SM);
     const bool one_input = reads_one_input(a, b, plan);
+    multiply_slots(plan.offsets, {a, &plan.gate}, gate_NMI, Multiply::kTransposed, gate_SM);
+    multiply_slots(plan.offsets, {b, &plan.up}, up_NMJ, Multiply::kTransposed, up_SM);
+    // down(w h) = w down(h), and h is the narrower.
+    const SlotFactor down{swiglu_value(gate_SM, up_SM, weight_S), down_NOM};
     at::Tensor y = at::zeros({plan.down.num_sources, down_NOM.size(1)}, a.options());
-    for_each_range(plan.offsets, [&](std::int64_t e, RowRange range) {
-      at::Tensor gate = range.of(gate_SM), up = range.of(up_SM);
-      const at::Tensor rows = rows_of(a, plan.gate, range);
-      at::mm_out(gate, rows, gate_NMI.select(0, e).t());
-      at::mm_out(up, one_input ? rows : rows_of(b, plan.up, range), up_NMJ.select(0, e).t());
-      // down(w h) = w down(h), and h is the narrower.
-      const at::Tensor hidden = at::silu(gate).mul_(up).mul_(range.of(weight_S).unsqueeze(1));
-      add_rows(y, at::mm(hidden, down_NOM.select(0, e).t()), plan.down, range);
-    });
+    add_slots(plan.offsets, {&down, 1}, Multiply::kTransposed, plan.down, y);
     context->save_for_backward({a, b, weight_S, gate_NMI, up_NMJ, down_NOM, gate_SM, up_SM});
     context->saved_data["one_input"] = one_input;
     SavedSwigluPlan::save(context, plan);
@@ -127,7 +98,7 @@ struct RoutedSwiglu : torch::autograd::Function<RoutedSwiglu> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const Saved saved(context->get_saved_variables(), context->saved_data["one_input"].toBool());
-    return Backward(saved, SavedSwigluPlan::saved(context), gradients[0].contiguous()).run();
+    return gradients_of(saved, SavedSwigluPlan::saved(context), gradients[0].contiguous());
   }
 };
 
@@ -138,8 +109,8 @@ at::Tensor routed_swiglu(const at::Tensor& a, const at::Tensor& b, const at::Ten
   check(a, b, weight_S, weights, plan);
   const at::Tensor a_rows = a.contiguous();
   const at::Tensor b_rows = a.is_same(b) ? a_rows : b.contiguous();
-  return RoutedSwiglu::apply(a_rows, b_rows, weight_S.contiguous(), weights.gate_NMI,
-                             weights.up_NMJ, weights.down_NOM, plan);
+  return RoutedSwiglu::apply(a_rows, b_rows, weight_S.contiguous(), weights.gate_NMI.contiguous(),
+                             weights.up_NMJ.contiguous(), weights.down_NOM.contiguous(), plan);
 }
 
 }  // namespace talpa::nn

@@ -90,10 +90,10 @@ struct SumRows : torch::autograd::Function<SumRows> {
 
 RowMap::RowMap(std::span<const std::int32_t> index_S, std::int64_t sources) : num_sources(sources) {
   const auto num_targets = static_cast<std::int64_t>(index_S.size());
-  index = at::empty({num_targets}, at::kLong);
+  index = at::empty({num_targets}, at::kInt);
   inverse = at::empty({num_targets}, at::kLong);
   inverse_ends = at::zeros({num_sources + 1}, at::kLong);
-  std::copy(index_S.begin(), index_S.end(), index.data_ptr<std::int64_t>());
+  std::copy(index_S.begin(), index_S.end(), index.data_ptr<std::int32_t>());
   auto* ends = inverse_ends.data_ptr<std::int64_t>();
   identity = num_targets == num_sources;
   for (std::int64_t s = 0; s < num_targets; ++s) {
@@ -122,7 +122,7 @@ void add_rows(at::Tensor& sum, const at::Tensor& y, const RowMap& map, RowRange 
     return;
   }
   const std::int64_t width = sum.size(1);
-  const auto* row = index.const_data_ptr<std::int64_t>();
+  const auto* row = index.const_data_ptr<std::int32_t>();
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, y.scalar_type(), "add_rows", [&] {
     const auto* source = y.const_data_ptr<scalar_t>();
     auto* target = sum.data_ptr<scalar_t>();

@@ -13,7 +13,7 @@ namespace talpa::nn {
 struct RowMap {
   std::int64_t num_sources = 0;
   bool identity = false;    ///< target s takes row s, and there are no others
-  at::Tensor index;         ///< [S] int64
+  at::Tensor index;         ///< [S] int32
   at::Tensor inverse;       ///< [S] int64, targets by source, ascending
   at::Tensor inverse_ends;  ///< [num_sources + 1] int64, where each source's targets begin
 
