@@ -62,12 +62,29 @@ ChatSource of_gguf(const GgufFile& file, const Tokenizer* tokenizer) {
   return source;
 }
 
+ChatSource own_source(const LoadedModel& loaded) {
+  const auto* gguf = dynamic_cast<const GgufFile*>(loaded.files.store.get());
+  return gguf != nullptr ? of_gguf(*gguf, loaded.tokenizer.get()) : of_directory(loaded.files.path);
+}
+
+/// A model without a template may have no names for these either.
+void complete_tokens(ChatSource& source, const LoadedModel& loaded) {
+  const DecoderConfig& config = loaded.files.config;
+  if (loaded.tokenizer == nullptr) return;
+  if (!source.options.bos_token && config.bos_token >= 0)
+    source.options.bos_token = loaded.tokenizer->token(config.bos_token);
+  if (!source.options.eos_token && !config.eos_tokens.empty())
+    source.options.eos_token = loaded.tokenizer->token(config.eos_tokens.front());
+}
+
 }  // namespace
 
-ChatSource chat_source_of(const LoadedModel& loaded) {
-  const auto* gguf = dynamic_cast<const GgufFile*>(loaded.files.store.get());
-  ChatSource source =
-      gguf != nullptr ? of_gguf(*gguf, loaded.tokenizer.get()) : of_directory(loaded.files.path);
+ChatSource chat_source_of(const LoadedModel& loaded, const std::string& file) {
+  ChatSource source = own_source(loaded);
+  if (!file.empty()) {
+    source.chat_template = read_text(file, std::uint64_t{1} << 24);
+    complete_tokens(source, loaded);
+  }
   if (source.chat_template.empty())
     fail(ErrorCode::kNotFound, "{} has no chat template", loaded.files.path.string());
   return source;

@@ -28,6 +28,7 @@ struct CommandInfo {
 /// runtime/registry.cc or laboratory/registry.cc.
 inline constexpr CommandInfo kCommands[] = {
     {"generate", "Run", "Continue a prompt", Program::kRuntime},
+    {"chat", "Run", "Talk with a model", Program::kRuntime},
     {"serve", "Run", "Answer over HTTP, as the OpenAI API does", Program::kRuntime},
     {"eval", "Run", "Measure a model on text", Program::kRuntime},
     {"tokenize", "Run", "Turn text into token ids and back", Program::kRuntime},

@@ -22,6 +22,11 @@ const std::atomic<bool>& catch_interrupts() {
   return interrupted;
 }
 
+bool take_interrupt() {
+  catch_interrupts();
+  return interrupted.exchange(false);
+}
+
 void stop_if_interrupted(const char* message) {
   if (interrupted.load(std::memory_order_relaxed)) fail(ErrorCode::kInterrupted, "{}", message);
 }

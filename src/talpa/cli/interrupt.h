@@ -8,6 +8,9 @@ namespace talpa::cli {
 /// and save what there is; a second one ends the process as if nothing had caught it.
 const std::atomic<bool>& catch_interrupts();
 
+/// Whether Ctrl-C came since the last call, or SIGTERM; the next one is caught again.
+bool take_interrupt();
+
 /// Throws kInterrupted with `message` if the flag is set.
 void stop_if_interrupted(const char* message);
 

@@ -25,16 +25,29 @@ struct Generation {
   std::vector<TokenId> tokens;
   std::string text;
   FinishReason finish = FinishReason::kLength;
+  int kept_tokens = 0;  ///< of the prompt, that were read before
   double prompt_seconds = 0;
   double decode_seconds = 0;
   /// Of decoding, where experts are multiplied out as tokens come.
   std::optional<ExpertCacheStats> decode_experts;
 };
 
+/// Keys and values that outlive a generation, so that a prompt which begins like the last one and
+/// its continuation, as every turn of a conversation does, is read from where they part.
+struct KeptContext {
+  KvCache cache;
+  std::vector<TokenId> tokens;  ///< those in the cache
+
+  /// For prompts and continuations of `capacity` tokens together.
+  KeptContext(const Model& model, int capacity) : cache(model, capacity) {}
+};
+
 /// Continues a prompt. `on_text` receives whole UTF-8 characters as they come, and never text that
-/// may still turn out to be part of a stop string.
+/// may still turn out to be part of a stop string. With `kept`, throws kShape where prompt and
+/// max_tokens exceed its capacity.
 Generation generate(const LoadedModel& loaded, std::span<const TokenId> prompt,
                     const GenerateOptions& options,
-                    const std::function<void(std::string_view)>& on_text = {});
+                    const std::function<void(std::string_view)>& on_text = {},
+                    KeptContext* kept = nullptr);
 
 }  // namespace talpa

@@ -5,6 +5,7 @@
 namespace talpa::cli {
 
 void setup_bench(CLI::App& app);
+void setup_chat(CLI::App& app);
 void setup_compare(CLI::App& app);
 void setup_completion(CLI::App& app);
 void setup_doctor(CLI::App& app);

@@ -9,6 +9,7 @@
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
+#include "talpa/cli/sampling_options.h"
 #include "talpa/eval/expert_report.h"
 
 namespace talpa::cli {
@@ -114,21 +115,6 @@ void run(const GenerateCommandOptions& options) {
             rate(result.tokens.size(), result.decode_seconds), reason_name(result.finish),
             result.decode_experts ? "; " + describe(*result.decode_experts) : "");
   stop_if_interrupted("interrupted");
-}
-
-void add_sampling_options(CLI::App& app, SamplerOptions& sampler) {
-  constexpr const char* kGroup = "Sampling";
-  app.add_option("--temp", sampler.temperature, "Temperature, 0 = greedy")->group(kGroup);
-  app.add_option("--top-k", sampler.top_k, "Keep the K best, 0 = off")->group(kGroup);
-  app.add_option("--top-p", sampler.top_p, "Keep the best that hold this mass, 1 = off")
-      ->group(kGroup);
-  app.add_option("--min-p", sampler.min_p, "Drop below this share of the best, 0 = off")
-      ->group(kGroup);
-  app.add_option("--repeat-penalty", sampler.repeat_penalty, "Penalty on recent tokens, 1 = off")
-      ->group(kGroup);
-  app.add_option("--repeat-last", sampler.repeat_last, "Tokens the penalty looks back on")
-      ->group(kGroup);
-  app.add_option("-s,--seed", sampler.seed, "Same seed, same text")->group(kGroup);
 }
 
 }  // namespace

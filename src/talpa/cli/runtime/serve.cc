@@ -33,19 +33,12 @@ std::optional<serve::ServedTemplate> template_of(const ServeOptions& options,
                                                  const LoadedModel& loaded) {
   ChatSource source;
   try {
-    source = chat_source_of(loaded);
+    source = chat_source_of(loaded, options.chat_template);
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::kNotFound) throw;
-    if (options.chat_template.empty()) {
-      log::warn("{}: /v1/chat/completions needs --chat-template", error.what());
-      return std::nullopt;
-    }
-    const DecoderConfig& config = loaded.model->config();
-    if (config.bos_token >= 0) source.options.bos_token = loaded.tokenizer->token(config.bos_token);
-    if (!config.eos_tokens.empty())
-      source.options.eos_token = loaded.tokenizer->token(config.eos_tokens.front());
+    if (error.code() != ErrorCode::kNotFound || !options.chat_template.empty()) throw;
+    log::warn("{}: /v1/chat/completions needs --chat-template", error.what());
+    return std::nullopt;
   }
-  if (!options.chat_template.empty()) source.chat_template = read_text(options.chat_template);
   chat::ChatTemplate parsed(source.chat_template);
   return serve::ServedTemplate{std::move(source.chat_template), std::move(parsed),
                                std::move(source.options)};
