@@ -45,6 +45,7 @@ inline constexpr CommandInfo kCommands[] = {
      Program::kRuntime},
     {"doctor", "Tools", "What this machine offers, and what will be slow", Program::kRuntime},
     {"completion", "Tools", "Print a shell's completion script", Program::kRuntime},
+    {"man", "Tools", "Print a manual page", Program::kRuntime},
 };
 
 /// A name with its Setup.
