@@ -96,8 +96,6 @@ class Clients(unittest.TestCase):
             self.client.with_options(api_key="wrong").models.list()
         with self.assertRaises(openai.NotFoundError):
             self.client.models.retrieve("other")
-        with self.assertRaises(openai.NotFoundError):
-            self.client.embeddings.create(model="moe", input="a")
 
     def test_tokens_go_there_and_back(self):
         def post(path, body):
@@ -111,6 +109,33 @@ class Clients(unittest.TestCase):
             ids = post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
             self.assertEqual(ids, tokenizer(text, add_special_tokens=False)["input_ids"])
             self.assertEqual(post("/detokenize", {"tokens": ids})["prompt"], text)
+
+
+class DecoderEmbeddings(unittest.TestCase):
+    """Means of hidden states beside those of transformers, through the official client."""
+
+    def test_equal_those_of_transformers(self):
+        model = transformers.AutoModel.from_pretrained(MODEL, dtype=torch.float32)
+        tokenizer = file_tokenizer()
+        texts = heldout(24)
+        with RunningServer("--dtype", "f32", "--parallel", 8) as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="-", max_retries=0)
+            answer = client.embeddings.create(model="any", input=texts)  # base64 by itself
+            plain = client.embeddings.create(model="any", input=texts[3], encoding_format="float")
+            with self.assertRaises(openai.BadRequestError) as caught:
+                client.embeddings.create(model="any", input="a", dimensions=3)
+        self.assertEqual(caught.exception.param, "dimensions")
+        self.assertTrue(torch.equal(torch.tensor(plain.data[0].embedding),
+                                    torch.tensor(answer.data[3].embedding)))
+        worst = 0.0
+        for text, item in zip(texts, answer.data):
+            ids = torch.tensor(tokenizer(text)["input_ids"])
+            with torch.no_grad():
+                hidden = model(ids[None]).last_hidden_state[0].mean(0)
+            ours = torch.tensor(item.embedding)
+            worst = max(worst, (ours - hidden / hidden.norm()).abs().max().item())
+        print(f"largest difference of a decoder's embedding: {worst:.2e}")
+        self.assertLess(worst, 1e-4)
 
 
 class LogLikelihoods(unittest.TestCase):
