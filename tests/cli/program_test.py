@@ -54,7 +54,7 @@ class Help(unittest.TestCase):
         for command in (["generate"], ["serve"], ["eval"], ["eval", "ppl"], ["tokenize"], ["compare"],
                         ["inspect"], ["runs"], ["plot"],
                         ["tokenizer", "train"], ["doctor"], ["completion"],
-                        ["man"]):
+                        ["embed"], ["man"]):
             result = run(*command, "--help")
             self.assertEqual((result.returncode, result.stderr), (0, ""), command)
             self.assertLessEqual(max(map(len, result.stdout.splitlines())), 100, command)

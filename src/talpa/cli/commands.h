@@ -29,6 +29,7 @@ struct CommandInfo {
 inline constexpr CommandInfo kCommands[] = {
     {"generate", "Run", "Continue a prompt", Program::kRuntime},
     {"serve", "Run", "Answer over HTTP, as the OpenAI API does", Program::kRuntime},
+    {"embed", "Run", "Turn texts into vectors", Program::kRuntime},
     {"eval", "Run", "Measure a model on text", Program::kRuntime},
     {"tokenize", "Run", "Turn text into token ids and back", Program::kRuntime},
     {"convert", "Shrink", "Rewrite an MoE with latent experts", Program::kLaboratory},

@@ -8,6 +8,7 @@ void setup_bench(CLI::App& app);
 void setup_compare(CLI::App& app);
 void setup_completion(CLI::App& app);
 void setup_doctor(CLI::App& app);
+void setup_embed(CLI::App& app);
 void setup_eval(CLI::App& app);
 void setup_generate(CLI::App& app);
 void setup_inspect(CLI::App& app);

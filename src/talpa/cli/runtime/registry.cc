@@ -7,6 +7,7 @@ std::span<const CommandSetup> runtime_commands() {
   static constexpr CommandSetup kSetups[] = {
       {"generate", setup_generate},
       {"serve", setup_serve},
+      {"embed", setup_embed},
       {"eval", setup_eval},
       {"tokenize", setup_tokenize},
       {"compare", setup_compare},
