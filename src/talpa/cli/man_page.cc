@@ -22,22 +22,23 @@ std::string roff(const std::string& text) {
       out += "\\-";
     else if (c == '\'')
       out += "\\(aq";
-    else if (c != '\n')
-      out += c;
     else
-      out += "\n.br\n";
+      out += c;
   }
   return out;
 }
 
-/// The same as lines of their own: a dot at the start of one would be a request.
+/// Lines of their own: a dot at the start of one would be a request.
 std::string paragraph(const std::string& text) {
   std::string out;
-  for (const char c : roff(text)) {
-    if (c == '.' && out.empty()) out += "\\&";
-    out += c;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find('\n', start), text.size());
+    const std::string line = roff(text.substr(start, end - start));
+    out += (out.empty() ? "" : ".br\n") + std::string(line.starts_with('.') ? "\\&" : "") + line +
+           "\n";
+    start = end + 1;
   }
-  return out + "\n";
+  return out;
 }
 
 std::string upper(std::string text) {
@@ -131,9 +132,8 @@ std::string nested(const std::string& path, const Json& node) {
 }
 
 std::string exit_status_section() {
-  return ".SH EXIT STATUS\n0 when all went well, 1 for a failure, 2 for wrong usage. An error is "
-         "one "
-         "line on standard error.\n";
+  return ".SH EXIT STATUS\n0 when all went well, 1 for a failure, 2 for wrong usage. An error "
+         "is one line on standard error.\n";
 }
 
 bool is_of_laboratory(const std::string& name) {
