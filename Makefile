@@ -70,6 +70,14 @@ interop: ## compare with transformers, tokenizers and llama.cpp
 install: build ## install the programs, headers and libraries below PREFIX
 	@cmake --install build/release --prefix $(PREFIX)
 
+.PHONY: deb
+deb: ## a Debian package of the program without libtorch: build/runtime/talpa_*.deb
+	@scripts/bootstrap --runtime
+	@cmake --preset runtime
+	@cmake --build --preset runtime -j $(JOBS)
+	@cpack --config build/runtime/CPackConfig.cmake -B build/runtime/package
+	@mv build/runtime/package/*.deb build/runtime/
+
 .PHONY: format
 format: ## reformat all C++ files
 	@git ls-files -co --exclude-standard '*.cc' '*.h' | xargs clang-format-14 -i

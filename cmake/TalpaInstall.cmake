@@ -1,6 +1,7 @@
 # Installs the runtime half for find_package(talpa): headers, static libraries, talpa::<folder>.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME development)
 
 get_property(runtime_targets GLOBAL PROPERTY TALPA_RUNTIME_TARGETS)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/talpa)

@@ -130,6 +130,44 @@ class Generate(WithModel):
         self.assertIn(b"talpa: interrupted", errors)
 
 
+class Embed(WithModel):
+    BERT = Path(__file__).resolve().parent.parent / "golden/encoder/bert"
+
+    def test_a_line_of_numbers_for_each_text(self):
+        for model, width in ((self.model, 32), (self.BERT, 48)):
+            lines = self.output("embed", model, "One text.", "Another.").splitlines()
+            vectors = [[float(word) for word in line.split()] for line in lines]
+            self.assertEqual([len(vector) for vector in vectors], [width, width])
+            for vector in vectors:
+                self.assertAlmostEqual(sum(x * x for x in vector), 1, places=5)
+
+    def test_the_numbers_are_those_of_transformers(self):
+        expected = json.loads((self.BERT / "expected.json").read_text())
+        got = self.report("embed", self.BERT, *expected["texts"])["data"]
+        for item, ids, wanted in zip(got, expected["ids"], expected["mean"], strict=True):
+            self.assertEqual(item["tokens"], len(ids))
+            for a, b in zip(item["embedding"], wanted, strict=True):
+                self.assertAlmostEqual(a, b, delta=1e-5)
+
+    def test_reads_lines(self):
+        file = self.root / "lines.txt"
+        file.write_text("One text.\r\nAnother.\n")
+        expected = self.output("embed", self.BERT, "One text.", "Another.")
+        self.assertEqual(self.output("embed", self.BERT, "-f", file), expected)
+        self.assertEqual(self.output("embed", self.BERT, text="One text.\nAnother."), expected)
+
+    def test_says_what_is_wrong(self):
+        long = "mole " * 400
+        for arguments, message in ((("",), "text 1 is empty"), (("a", long), "text 2 has"),
+                                   (("a", "-f", "b"), "excludes")):
+            result = run("embed", self.BERT, *arguments)
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
+            self.assertIn(message, result.stderr)
+        self.assertEqual(len(self.output("embed", self.BERT, "--truncate", long).split()), 48)
+        self.assertIn("no text", run("embed", self.BERT, text="").stderr)
+        self.assertIn("talpa embed", run("generate", self.BERT, "-p", "a").stderr)
+
+
 class EvalPpl(WithModel):
     def test_counts_tokens_and_bytes(self):
         report = self.report("eval", "ppl", self.model, "-f", self.text, "-c", "64")

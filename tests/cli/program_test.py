@@ -53,7 +53,8 @@ class Help(unittest.TestCase):
     def test_every_runtime_command_has_help(self):
         for command in (["generate"], ["serve"], ["eval"], ["eval", "ppl"], ["tokenize"], ["compare"],
                         ["inspect"], ["runs"], ["plot"],
-                        ["tokenizer", "train"], ["doctor"], ["completion"]):
+                        ["tokenizer", "train"], ["doctor"], ["completion"],
+                        ["embed"], ["man"]):
             result = run(*command, "--help")
             self.assertEqual((result.returncode, result.stderr), (0, ""), command)
             self.assertLessEqual(max(map(len, result.stdout.splitlines())), 100, command)
@@ -136,6 +137,17 @@ class Completion(unittest.TestCase):
         self.assertIn("--stride", self.complete("talpa", "eval", "ppl", "--s"))
         self.assertEqual(self.complete("talpa", "generate", "m", "--dtype", "q4"), {"q4_0", "q4_1"})
         self.assertEqual(self.complete("talpa", "completion", ""), {"bash", "zsh", "fish"})
+
+    def test_manual_pages_hold_every_option(self):
+        page = run("man", "eval").stdout
+        self.assertTrue(page.startswith('.TH TALPA\\-EVAL 1 '))
+        for option in ("--stride", "--convention", "--json"):
+            self.assertIn(option.replace("-", "\\-"), page)
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(run("man", "--out", folder).returncode, 0)
+            names = {path.name for path in Path(folder).iterdir()}
+            self.assertLessEqual({"talpa.1", "talpa-serve.1", "talpa-train.1"}, names)
+        self.assertEqual(run("man", "nothing").returncode, 2)
 
     def test_hides_the_hidden(self):
         self.assertNotIn("__describe", self.complete("talpa", ""))

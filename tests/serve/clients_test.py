@@ -11,6 +11,7 @@ from pathlib import Path
 
 try:
     import openai
+    import tokenizers
     import torch
     import transformers
 except ImportError as error:
@@ -96,8 +97,6 @@ class Clients(unittest.TestCase):
             self.client.with_options(api_key="wrong").models.list()
         with self.assertRaises(openai.NotFoundError):
             self.client.models.retrieve("other")
-        with self.assertRaises(openai.NotFoundError):
-            self.client.embeddings.create(model="moe", input="a")
 
     def test_tokens_go_there_and_back(self):
         def post(path, body):
@@ -111,6 +110,89 @@ class Clients(unittest.TestCase):
             ids = post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
             self.assertEqual(ids, tokenizer(text, add_special_tokens=False)["input_ids"])
             self.assertEqual(post("/detokenize", {"tokens": ids})["prompt"], text)
+
+
+class DecoderEmbeddings(unittest.TestCase):
+    """Means of hidden states beside those of transformers, through the official client."""
+
+    def test_equal_those_of_transformers(self):
+        model = transformers.AutoModel.from_pretrained(MODEL, dtype=torch.float32)
+        tokenizer = file_tokenizer()
+        texts = heldout(24)
+        with RunningServer("--dtype", "f32", "--parallel", 8) as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="-", max_retries=0)
+            answer = client.embeddings.create(model="any", input=texts)  # base64 by itself
+            plain = client.embeddings.create(model="any", input=texts[3], encoding_format="float")
+            with self.assertRaises(openai.BadRequestError) as caught:
+                client.embeddings.create(model="any", input="a", dimensions=3)
+        self.assertEqual(caught.exception.param, "dimensions")
+        self.assertTrue(torch.equal(torch.tensor(plain.data[0].embedding),
+                                    torch.tensor(answer.data[3].embedding)))
+        worst = 0.0
+        for text, item in zip(texts, answer.data):
+            ids = torch.tensor(tokenizer(text)["input_ids"])
+            with torch.no_grad():
+                hidden = model(ids[None]).last_hidden_state[0].mean(0)
+            ours = torch.tensor(item.embedding)
+            worst = max(worst, (ours - hidden / hidden.norm()).abs().max().item())
+        print(f"largest difference of a decoder's embedding: {worst:.2e}")
+        self.assertLess(worst, 1e-4)
+
+
+class EncoderEmbeddings(unittest.TestCase):
+    """all-MiniLM-L6-v2 (scripts/fetch-models minilm) beside transformers, and what a server of an
+    encoder refuses."""
+
+    GOLDEN = ROOT / "tests/golden/encoder/bert"
+    MINILM = ROOT / ".assets/minilm"
+
+    def test_all_minilm_equals_transformers(self):
+        if not (self.MINILM / "model.safetensors").exists():
+            self.skipTest("scripts/fetch-models minilm was not run")
+        model = transformers.BertModel.from_pretrained(self.MINILM, dtype=torch.float32).eval()
+        tokenizer = tokenizers.Tokenizer.from_file(str(self.MINILM / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        sentences = [s for text in heldout(40) for s in (text, text[:80], text[100:400])]
+        with RunningServer("--dtype", "f32", model=self.MINILM) as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="-", max_retries=0)
+            answer = client.embeddings.create(model="minilm", input=sentences)
+        worst, least = 0.0, 1.0
+        for text, item in zip(sentences, answer.data, strict=True):
+            with torch.no_grad():
+                hidden = model(torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0]
+            expected = torch.nn.functional.normalize(hidden.mean(0), dim=0)
+            ours = torch.tensor(item.embedding)
+            worst = max(worst, (ours - expected).abs().max().item())
+            least = min(least, torch.dot(ours.double(), expected.double()).item())
+        print(f"{len(sentences)} texts: largest difference {worst:.2e}, cosine from {least:.7f}")
+        self.assertLess(worst, 1e-4)
+        self.assertLess(abs(1 - least), 1e-5)
+
+    def test_an_encoder_makes_vectors_and_no_text(self):
+        with RunningServer(model=self.GOLDEN) as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="-", max_retries=0)
+            model, = client.models.list()
+            self.assertEqual(model.id, "bert")
+            with self.assertRaises(openai.BadRequestError) as caught:
+                client.completions.create(model="bert", prompt="a")
+            self.assertEqual(caught.exception.code, "model_not_supported")
+            with self.assertRaises(openai.BadRequestError):
+                client.chat.completions.create(
+                    model="bert", messages=[{"role": "user", "content": "a"}])
+            create, text = client.embeddings.create, "mole " * 400
+            with self.assertRaises(openai.BadRequestError) as caught:
+                create(model="bert", input=text)
+            self.assertEqual(caught.exception.code, "context_length_exceeded")
+            cut = create(model="bert", input=text, extra_body={"truncate": True})
+            self.assertEqual(cut.usage.prompt_tokens, 160)
+            expected = json.loads((self.GOLDEN / "expected.json").read_text())
+            got = create(model="bert", input=expected["ids"]).data
+            for item, wanted in zip(got, expected["mean"], strict=True):
+                self.assertLess((torch.tensor(item.embedding) - torch.tensor(wanted)).abs().max(),
+                                1e-5)
+            health = json.load(urllib.request.urlopen(server.url + "/health", timeout=10))
+            self.assertEqual(health, {"status": "ok"})
 
 
 class LogLikelihoods(unittest.TestCase):

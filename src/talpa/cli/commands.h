@@ -30,6 +30,7 @@ inline constexpr CommandInfo kCommands[] = {
     {"generate", "Run", "Continue a prompt", Program::kRuntime},
     {"chat", "Run", "Talk with a model", Program::kRuntime},
     {"serve", "Run", "Answer over HTTP, as the OpenAI API does", Program::kRuntime},
+    {"embed", "Run", "Turn texts into vectors", Program::kRuntime},
     {"eval", "Run", "Measure a model on text", Program::kRuntime},
     {"tokenize", "Run", "Turn text into token ids and back", Program::kRuntime},
     {"convert", "Shrink", "Rewrite an MoE with latent experts", Program::kLaboratory},
@@ -46,6 +47,7 @@ inline constexpr CommandInfo kCommands[] = {
      Program::kRuntime},
     {"doctor", "Tools", "What this machine offers, and what will be slow", Program::kRuntime},
     {"completion", "Tools", "Print a shell's completion script", Program::kRuntime},
+    {"man", "Tools", "Print a manual page", Program::kRuntime},
 };
 
 /// A name with its Setup.

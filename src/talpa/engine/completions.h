@@ -14,12 +14,13 @@
 
 namespace talpa {
 
-/// One prompt to be continued, or scored.
+/// One prompt to be continued, scored, or made a vector of.
 struct CompletionRequest {
   std::vector<TokenId> prompt;
   GenerateOptions generate;     ///< `cancelled` is not looked at: see Completions::cancel
   std::optional<int> logprobs;  ///< tell each token's, and those of so many of the most likely
   bool score_prompt = false;    ///< tell those of the prompt too; wants `logprobs`
+  bool embed = false;           ///< tell the prompt's embedding; wants max_tokens 0
 };
 
 /// What a completion took.
@@ -38,6 +39,7 @@ struct CompletionEvent {
   std::string text;
   std::vector<TokenLogprob> prompt;  ///< with the first event, if asked for; of the first token 0
   std::vector<TokenLogprob> tokens;  ///< if asked for, the end-of-text token included
+  std::vector<float> embedding;      ///< with the last event, if asked for (embedding.h)
   std::optional<FinishReason> finish;
   std::string error;  ///< why it failed; then it is over
   CompletionUsage usage;

@@ -53,6 +53,7 @@ void Forward::run(std::span<const Piece> pieces, float* logits, RoutingCounts* r
     feed_forward(layer, i, routing);
   }
   normalise(decoder_.norm);
+  sum_hidden_states();
   head(logits);
 }
 
@@ -192,6 +193,18 @@ void Forward::run_shared_expert(const MoeWeights& moe) {
   for (std::int64_t t = 0; t < rows_; ++t) {
     const float weight = 1 / (1 + std::exp(-gate_T[t]));
     for (std::int64_t d = 0; d < config_.dim; ++d) y_TD[t * config_.dim + d] *= weight;
+  }
+}
+
+/// Row by row, so that a sum does not depend on the steps that a sequence came in.
+void Forward::sum_hidden_states() {
+  const float* row = normed_TD_.data();
+  for (const Piece& piece : pieces_) {
+    const auto count = static_cast<std::int64_t>(piece.tokens.size());
+    if (piece.hidden_sum != nullptr)
+      for (std::int64_t i = 0; i < count * config_.dim; ++i)
+        piece.hidden_sum[i % config_.dim] += row[i];
+    row += count * config_.dim;
   }
 }
 

@@ -13,7 +13,8 @@ struct Piece {
   KvCache::Layers* cache = nullptr;
   std::span<const TokenId> tokens;
   int first_position = 0;
-  int num_logits = 0;  ///< of the last so many tokens
+  int num_logits = 0;            ///< of the last so many tokens
+  double* hidden_sum = nullptr;  ///< [dim]: takes each token's hidden state behind the last norm
 };
 
 /// Runs pieces of sequences through a decoder, a bounded number of rows at a time. Memory is kept
@@ -33,6 +34,7 @@ class Forward {
   void feed_forward(const LayerWeights& layer, int index, RoutingCounts* routing);
   void run_routed_experts(const MoeWeights& moe, int layer, const DispatchPlan& plan);
   void run_shared_expert(const MoeWeights& moe);
+  void sum_hidden_states();
   void head(float* logits);
   void normalise(const std::vector<float>& weight);
   void add_to_stream(const float* y_TD);

@@ -85,6 +85,10 @@ void Model::Impl::check(std::span<const SequenceInput> inputs) {
       fail(ErrorCode::kShape, "the key-value cache was made for another model");
     if (shape.kv_type != inputs.front().cache->layers().shape.kv_type)
       fail(ErrorCode::kUsage, "the key-value caches of a step hold different types");
+    if (!input.hidden_sum.empty() &&
+        input.hidden_sum.size() != static_cast<std::size_t>(decoder.config.dim))
+      fail(ErrorCode::kShape, "a sum of hidden states has {} numbers, the model's width is {}",
+           input.hidden_sum.size(), decoder.config.dim);
     const auto after = static_cast<std::int64_t>(input.tokens.size()) + input.cache->length();
     if (after > input.cache->capacity())
       fail(ErrorCode::kShape, "{} tokens do not fit into a key-value cache of {} that holds {}",
@@ -124,7 +128,8 @@ void Model::Impl::run_steps(std::span<const SequenceInput> inputs, float* logits
       pieces.push_back(
           {&input.cache->layers(), input.tokens.subspan(begin, end - begin),
            start + static_cast<int>(begin),
-           static_cast<int>(std::clamp<std::int64_t>(end - first_logit, 0, end - begin))});
+           static_cast<int>(std::clamp<std::int64_t>(end - first_logit, 0, end - begin)),
+           input.hidden_sum.empty() ? nullptr : input.hidden_sum.data()});
       rows += end - begin;
       begin = end;
       if (rows == kMaxStepRows) flush();

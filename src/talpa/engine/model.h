@@ -92,6 +92,8 @@ struct SequenceInput {
   KvCache* cache = nullptr;
   std::span<const TokenId> tokens;
   LogitsWanted logits = LogitsWanted::kLast;
+  /// Empty, or [dim]: each token's hidden state behind the last norm is added to it.
+  std::span<double> hidden_sum = {};
 };
 
 /// Rows of expert work of one forward, per layer: rows_per_expert[layer][expert]; empty for dense

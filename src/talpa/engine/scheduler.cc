@@ -67,6 +67,8 @@ void Scheduler::Impl::check(const CompletionRequest& request) const {
     if (token < 0 || token >= vocab_size)
       fail(ErrorCode::kUsage, "prompt: token id {} is outside the vocabulary of {}", token,
            vocab_size);
+  if (request.embed && request.generate.max_tokens != 0)
+    fail(ErrorCode::kUsage, "an embedding wants max_tokens 0, got {}", request.generate.max_tokens);
   const Continuation tried(loaded, request.prompt, request.generate);
   if (tried.capacity() > options.context)
     fail(ErrorCode::kUsage,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "talpa/engine/embedding.h"
+
 namespace talpa {
 
 Sequence::Sequence(const LoadedModel& loaded, PendingCompletion pending, PrefixStore& prefixes)
@@ -11,9 +13,11 @@ Sequence::Sequence(const LoadedModel& loaded, PendingCompletion pending, PrefixS
       cache_(*loaded.model, continuation_.capacity()),
       vocab_size_(static_cast<std::size_t>(loaded.model->config().vocab_size)) {
   if (pending_.request.score_prompt) prompt_scores_.resize(continuation_.prompt().size());
+  if (pending_.request.embed)
+    hidden_sum_.resize(static_cast<std::size_t>(loaded.model->config().dim));
   if (!prompt_scores_.empty())  // each token's logits are wanted: all must be fed
     prompt_scores_[0].token = continuation_.prompt()[0];
-  else
+  else if (hidden_sum_.empty())  // each token's hidden state is wanted: alike
     event_.usage.cached_tokens = prefixes_.load(continuation_.prompt(), cache_);
   fed_ = static_cast<std::size_t>(event_.usage.cached_tokens);
   event_.index = pending_.index;
@@ -35,7 +39,7 @@ SequenceInput Sequence::next(std::size_t tokens, std::size_t rows) {
   in_step_ = std::min(tokens, left);
   const bool wanted = in_step_ == left && !continuation_.finished();
   return {&cache_, history.subspan(fed_, in_step_),
-          wanted ? LogitsWanted::kLast : LogitsWanted::kNone};
+          wanted ? LogitsWanted::kLast : LogitsWanted::kNone, hidden_sum_};
 }
 
 bool Sequence::take(std::span<float> logits, std::vector<ScoreTask>& tasks) {
@@ -47,10 +51,11 @@ bool Sequence::take(std::span<float> logits, std::vector<ScoreTask>& tasks) {
   if (first < prompt_scores_.size()) score(logits, first, tasks);
   if (!reads_prompt() && continuation_.finished()) {
     event_.finish = continuation_.finished();
+    if (!hidden_sum_.empty()) event_.embedding = unit_vector(hidden_sum_);
     event_.usage.seconds = pending_.seconds();
     over_ = true;
   }
-  if (over_ || (read_prompt && !reads_prompt()))
+  if (hidden_sum_.empty() && (over_ || (read_prompt && !reads_prompt())))
     prefixes_.keep(continuation_.history().first(fed_), cache_);
   return generates;
 }

@@ -65,6 +65,7 @@ class Sequence {
   std::size_t fed_ = 0;      ///< tokens in the cache
   std::size_t in_step_ = 0;  ///< tokens of the part that is under way
   std::vector<TokenLogprob> prompt_scores_;
+  std::vector<double> hidden_sum_;  ///< of a prompt to be embedded
   CompletionEvent event_;
   bool over_ = false;
 };

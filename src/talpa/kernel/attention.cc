@@ -52,7 +52,7 @@ class HeadTile {
   }
 
   void run() {
-    const int last = position_of(rows_ - 1);
+    const int last = last_seen(rows_ - 1);
     for (int chunk = 0; chunk * kKvChunk <= last; ++chunk) {
       const int count = std::min(kKvChunk, last + 1 - chunk * kKvChunk);
       const std::byte* head = task_.chunks[chunk].data() + kv_head_ * head_bytes(shape_);
@@ -70,7 +70,9 @@ class HeadTile {
 
  private:
   int token_of(int r) const { return first_token_ + r / shape_.group(); }
-  int position_of(int r) const { return task_.first_position + token_of(r); }
+  int last_seen(int r) const {
+    return task_.first_position + (task_.is_causal ? token_of(r) : task_.num_tokens - 1);
+  }
 
   void score(const std::byte* keys, int count) {
     kernel::PanelTask t;
@@ -91,7 +93,7 @@ class HeadTile {
   /// Turns a row of scores into exp(score - largest so far) and rescales what was summed.
   void soften(int r, int first_position, int count) {
     float* row = scores_.data() + static_cast<std::int64_t>(r) * kKvChunk;
-    const int seen = std::clamp(position_of(r) + 1 - first_position, 0, count);
+    const int seen = std::clamp(last_seen(r) + 1 - first_position, 0, count);
     if (seen > 0) {
       const float scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
       const float largest = std::max(largest_[r], functions_.max(row, seen) * scale);

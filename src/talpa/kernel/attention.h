@@ -48,14 +48,16 @@ struct AttentionShape {
 void store_key_value(const AttentionShape& shape, const float* key, const float* value, int index,
                      std::byte* chunk);
 
-/// Causal attention of one sequence's new tokens over its whole cache, theirs included:
-///   y_T(Hh) = softmax(q k^T / sqrt(h)) v, token i sees positions 0 .. first_position + i.
+/// Attention of one sequence's new tokens over its whole cache, theirs included:
+///   y_T(Hh) = softmax(q k^T / sqrt(h)) v, token i sees positions 0 .. first_position + i, or all
+///   of them if it is not causal.
 struct AttentionTask {
   const float* q = nullptr;  ///< [T, H*h], rotated
   float* y = nullptr;        ///< [T, H*h]
   int num_tokens = 0;
   int first_position = 0;
   std::span<const KvChunk> chunks;  ///< of this layer
+  bool is_causal = true;
 };
 
 /// Online softmax over chunks at fixed positions: a token's result depends on nothing but its own

@@ -54,15 +54,6 @@ HttpReply answer_page() {
   return reply;
 }
 
-/// Bytes that the context may stand for: twice what its longest tokens take, for normalizers that
-/// shorten a text.
-std::size_t most_text(const Tokenizer& tokenizer, int context) {
-  std::size_t longest = 1;
-  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id)
-    longest = std::max(longest, tokenizer.token(id).size());
-  return 2 * longest * static_cast<std::size_t>(context);
-}
-
 const LoadedModel& with_tokenizer(const LoadedModel& loaded) {
   if (!loaded.tokenizer)
     fail(ErrorCode::kNotFound, "{} has no tokenizer", loaded.files.path.string());
@@ -80,15 +71,7 @@ Service::Service(const LoadedModel& loaded_, ServiceOptions options_,
                   std::chrono::system_clock::now().time_since_epoch())
                   .count()),
       scheduler(loaded, options.scheduler),
-      max_text_bytes(most_text(tokenizer(), scheduler.context())) {}
-
-void Service::check_text(std::size_t bytes) const {
-  if (bytes <= max_text_bytes) return;
-  ApiError error(400, fmt::format("a text of {} bytes is longer than the context of {} tokens",
-                                  bytes, scheduler.context()));
-  error.code = "context_length_exceeded";
-  throw error;
-}
+      text(tokenizer(), scheduler.context()) {}
 
 std::vector<Route> routes_of(Service& service) {
   Service* s = &service;
@@ -102,8 +85,9 @@ std::vector<Route> routes_of(Service& service) {
        [s](R) { return HttpReply{.body = text_of(model_json(*s))}; }},
       {"POST", "/v1/completions", [s](R r) { return answer_completion(*s, r); }},
       {"POST", "/v1/chat/completions", [s](R r) { return answer_chat(*s, r); }},
-      {"POST", "/tokenize", [s](R r) { return answer_tokenize(*s, r); }},
-      {"POST", "/detokenize", [s](R r) { return answer_detokenize(*s, r); }},
+      {"POST", "/v1/embeddings", [s](R r) { return answer_embeddings(*s, r); }},
+      {"POST", "/tokenize", [s](R r) { return answer_tokenize(s->text, r); }},
+      {"POST", "/detokenize", [s](R r) { return answer_detokenize(s->text, r); }},
       {"GET", "/tokenizer_info", [s](R) { return answer_tokenizer_info(*s); }},
       {"GET", "/experts", [s](R) { return answer_experts(*s); }},
       {"GET", "/metrics",

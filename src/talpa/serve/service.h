@@ -8,6 +8,7 @@
 #include "talpa/engine/scheduler.h"
 #include "talpa/serve/http.h"
 #include "talpa/serve/metrics.h"
+#include "talpa/serve/served_text.h"
 
 namespace talpa::serve {
 
@@ -35,9 +36,7 @@ struct Service {
   int vocab_size() const {
     return std::min(loaded.model->config().vocab_size, static_cast<int>(tokenizer().vocab_size()));
   }
-  /// Throws ApiError (context_length_exceeded) for text that is too long whatever its tokens are:
-  /// to find them takes time.
-  void check_text(std::size_t bytes) const;
+  void check_text(std::size_t bytes) const { text.check(bytes); }
 
   const LoadedModel& loaded;
   ServiceOptions options;
@@ -45,7 +44,7 @@ struct Service {
   Metrics metrics;
   std::int64_t created;  ///< seconds since 1970
   Scheduler scheduler;
-  std::size_t max_text_bytes;
+  ServedText text;
 };
 
 /// Every endpoint.
@@ -53,8 +52,9 @@ std::vector<Route> routes_of(Service& service);
 
 HttpReply answer_completion(Service& service, const HttpRequest& request);
 HttpReply answer_chat(Service& service, const HttpRequest& request);
-HttpReply answer_tokenize(Service& service, const HttpRequest& request);
-HttpReply answer_detokenize(Service& service, const HttpRequest& request);
+HttpReply answer_embeddings(Service& service, const HttpRequest& request);
+HttpReply answer_tokenize(const ServedText& text, const HttpRequest& request);
+HttpReply answer_detokenize(const ServedText& text, const HttpRequest& request);
 HttpReply answer_tokenizer_info(const Service& service);
 
 }  // namespace talpa::serve

@@ -29,25 +29,24 @@ struct DetokenizeBody {
 
 }  // namespace
 
-HttpReply answer_tokenize(Service& service, const HttpRequest& http) {
+HttpReply answer_tokenize(const ServedText& served, const HttpRequest& http) {
   const auto body = request_of<TokenizeBody>(http.body);
   if (!body.prompt && !body.content) fail_field("prompt", "expected a string");
   const std::string& text = body.prompt ? *body.prompt : *body.content;
-  service.check_text(text.size());
-  const auto ids = service.tokenizer().encode(text, body.add_special_tokens);
-  return {.body = text_of({{"tokens", ids},
-                           {"count", ids.size()},
-                           {"max_model_len", service.scheduler.context()}})};
+  served.check(text.size());
+  const auto ids = served.tokenizer.encode(text, body.add_special_tokens);
+  return {.body =
+              text_of({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", served.context}})};
 }
 
-HttpReply answer_detokenize(Service& service, const HttpRequest& http) {
+HttpReply answer_detokenize(const ServedText& served, const HttpRequest& http) {
   const auto body = request_of<DetokenizeBody>(http.body);
-  const auto most = static_cast<std::size_t>(service.scheduler.context());
+  const auto most = static_cast<std::size_t>(served.context);
   if (body.tokens.size() > most) fail_field("tokens", "expected at most {}", most);
   for (const TokenId id : body.tokens)
-    if (id < 0 || id >= service.tokenizer().vocab_size())
-      fail_field("tokens", "{} is no token id below {}", id, service.tokenizer().vocab_size());
-  const std::string text = service.tokenizer().decode(body.tokens, false);
+    if (id < 0 || id >= served.tokenizer.vocab_size())
+      fail_field("tokens", "{} is no token id below {}", id, served.tokenizer.vocab_size());
+  const std::string text = served.tokenizer.decode(body.tokens, false);
   return {.body = text_of({{"prompt", text}, {"content", text}})};
 }
 

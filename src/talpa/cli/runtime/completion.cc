@@ -1,8 +1,6 @@
-#include "talpa/cli/app.h"
 #include "talpa/cli/completion_script.h"
-#include "talpa/cli/describe.h"
-#include "talpa/cli/launch.h"
 #include "talpa/cli/options.h"
+#include "talpa/cli/runtime/command_tree.h"
 #include "talpa/cli/runtime/commands.h"
 
 namespace talpa::cli {
@@ -13,25 +11,8 @@ struct CompletionOptions : CommonOptions {
   std::string shell;
 };
 
-/// The whole tree: our own commands, and those of talpa-lab as it describes them.
-Json whole_tree() {
-  const auto app = make_app({.program = Program::kRuntime, .commands = runtime_commands()});
-  Json tree = describe(*app);
-  const auto laboratory = find_laboratory();
-  const auto text =
-      laboratory ? output_of(*laboratory, {std::string(kDescribeCommand)}, 30) : std::nullopt;
-  if (!text) return tree;
-  const Json other = parse_json(*text, "talpa-lab");
-  for (Json& command : tree.at("commands"))
-    for (const CommandInfo& info : kCommands)
-      if (info.program == Program::kLaboratory && command.at("name") == info.name)
-        for (const Json& described : other.at("commands"))
-          if (described.at("name") == info.name) command = described;
-  return tree;
-}
-
 void run(const CompletionOptions& options) {
-  const Json tree = whole_tree();
+  const Json tree = command_tree();
   print_data(options.shell == "bash"  ? bash_completion(tree)
              : options.shell == "zsh" ? zsh_completion(tree)
                                       : fish_completion(tree));

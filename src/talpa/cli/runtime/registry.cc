@@ -8,6 +8,7 @@ std::span<const CommandSetup> runtime_commands() {
       {"generate", setup_generate},
       {"chat", setup_chat},
       {"serve", setup_serve},
+      {"embed", setup_embed},
       {"eval", setup_eval},
       {"tokenize", setup_tokenize},
       {"compare", setup_compare},
@@ -18,6 +19,7 @@ std::span<const CommandSetup> runtime_commands() {
       {"bench", setup_bench},
       {"doctor", setup_doctor},
       {"completion", setup_completion},
+      {"man", setup_man},
   };
   return kSetups;
 }

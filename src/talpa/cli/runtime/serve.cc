@@ -9,6 +9,7 @@
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/model_options.h"
 #include "talpa/cli/runtime/commands.h"
+#include "talpa/serve/encoder_service.h"
 #include "talpa/serve/http_server.h"
 #include "talpa/serve/service.h"
 
@@ -44,20 +45,25 @@ std::optional<serve::ServedTemplate> template_of(const ServeOptions& options,
                                std::move(source.options)};
 }
 
+std::string model_name(const ServeOptions& options) {
+  return !options.alias.empty() ? options.alias
+                                : std::filesystem::canonical(options.model).filename().string();
+}
+
 serve::ServiceOptions service_options(const ServeOptions& options, const LoadedModel& loaded) {
-  serve::ServiceOptions service{.model_name = options.alias,
+  serve::ServiceOptions service{.model_name = model_name(options),
                                 .max_tokens_default = options.max_tokens_default,
                                 .scheduler = options.scheduler};
-  if (service.model_name.empty())
-    service.model_name = std::filesystem::canonical(loaded.files.path).filename().string();
   service.scheduler.prefix_bytes = static_cast<std::uint64_t>(options.prefix_cache) << 20;
   if (service.scheduler.context == 0)
     service.scheduler.context = std::min(loaded.model->config().max_positions, kMaxServedContext);
   return service;
 }
 
-/// Takes no new work once a signal came, and stops the server when the old is done.
-void wait_for_signal(const std::atomic<bool>& interrupted, int drain_seconds, Scheduler& scheduler,
+/// Takes no new work once a signal came, and stops the server when the old is done. `scheduler`: a
+/// Scheduler or what ends as it does.
+template <class Work>
+void wait_for_signal(const std::atomic<bool>& interrupted, int drain_seconds, Work& scheduler,
                      serve::HttpServer& server) {
   using std::chrono::milliseconds;
   while (!interrupted.load(std::memory_order_relaxed))
@@ -79,26 +85,48 @@ void bound_allocator() {
   mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
-void run(const ServeOptions& options) {
-  bound_allocator();
-  const LoadedModel loaded = load_model(options.model, engine_options(options, options));
-  tokenizer_of(loaded);
-  serve::Service service(loaded, service_options(options, loaded), template_of(options, loaded));
-  serve::Router router(serve::routes_of(service), {options.api_key, options.cors_origin},
-                       service.metrics);
+/// Answers until a signal ends it. `limits`: what the log says of the service behind its address.
+template <class Work>
+void answer_requests(const ServeOptions& options, serve::Router router, Work& work,
+                     const std::string& name, const std::string& limits) {
   serve::HttpServer server(std::move(router),
                            {.body_bytes = static_cast<std::size_t>(options.max_body) << 20,
                             .patience = std::chrono::seconds(options.timeout),
                             .connections = options.connections});
   const int port = server.bind(options.host, options.port);
-  log::info("{} at http://{}:{} (context {}, {} at once)", service.options.model_name, options.host,
-            port, service.scheduler.context(), options.scheduler.parallel);
+  log::info("{} at http://{}:{} ({})", name, options.host, port, limits);
   const std::atomic<bool>& interrupted = catch_interrupts();
-  std::thread waiter(
-      [&] { wait_for_signal(interrupted, options.drain, service.scheduler, server); });
+  std::thread waiter([&] { wait_for_signal(interrupted, options.drain, work, server); });
   server.run();
   waiter.join();
   log::info("stopped");
+}
+
+void serve_encoder(const ServeOptions& options) {
+  if (!options.chat_template.empty() || options.max_tokens_default > 0)
+    log::warn("{} is an encoder: settings of chats and completions are not used", options.model);
+  options.scheduler.validate();
+  const LoadedEncoder loaded = load_encoder(options.model, engine_options(options, options));
+  serve::EncoderService service(loaded, {.model_name = model_name(options),
+                                         .context = options.scheduler.context,
+                                         .queue = options.scheduler.queue});
+  serve::Router router(serve::routes_of(service), {options.api_key, options.cors_origin},
+                       service.metrics);
+  answer_requests(options, std::move(router), service, service.options.model_name,
+                  fmt::format("encoder, context {}", service.text.context));
+}
+
+void run(const ServeOptions& options) {
+  bound_allocator();
+  if (is_encoder(options.model)) return serve_encoder(options);
+  const LoadedModel loaded = load_model(options.model, engine_options(options, options));
+  tokenizer_of(loaded);
+  serve::Service service(loaded, service_options(options, loaded), template_of(options, loaded));
+  serve::Router router(serve::routes_of(service), {options.api_key, options.cors_origin},
+                       service.metrics);
+  answer_requests(options, std::move(router), service.scheduler, service.options.model_name,
+                  fmt::format("context {}, {} at once", service.scheduler.context(),
+                              options.scheduler.parallel));
 }
 
 void add_network_options(CLI::App& app, ServeOptions& options) {
