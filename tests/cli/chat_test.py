@@ -48,7 +48,7 @@ class Chat(unittest.TestCase):
         said = self.said()
         self.assertEqual([m["role"] for m in said], ["system", *["user", "assistant"] * 3])
         self.assertEqual([m["content"] for m in said if m["role"] == "user"],
-                         ["one\ntwo", "\n/not a command\nlast", "/slash"])
+                         ["one\ntwo", "/not a command\nlast", "/slash"])
         answers = [m["content"] for m in said if m["role"] == "assistant"]
         self.assertEqual(done.stdout, "".join(answer + "\n" for answer in answers))
 
@@ -71,6 +71,30 @@ class Chat(unittest.TestCase):
                   text="hello\n")
         self.assertEqual(cut.returncode, 0)
         self.assertIn("the context is full", cut.stderr)
+
+    def test_a_block_without_an_end_is_an_error(self):
+        done = self.chat('"""\nhello\n')
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("nothing ends", done.stderr)
+
+    def test_bytes_that_are_no_text_do_not_lose_a_conversation(self):
+        command = [PROGRAM, "chat", self.model, "--chat-template", self.template, "-q", "-n", "2"]
+        done = subprocess.run(command, input=f"a\xff b\n/save {self.file}\n".encode("latin-1"),
+                              capture_output=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.said()[0]["content"], "a\ufffd b")
+
+    def test_control_c_in_a_pipe_that_waits_ends_with_130(self):
+        process = subprocess.Popen(
+            [PROGRAM, "chat", self.model, "--chat-template", self.template, "-q", "-n", "2"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(b"hello\n")
+        process.stdin.flush()
+        process.stdout.read(1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, errors)
 
     def test_bad_commands_and_files_are_named(self):
         for line, expected in (("/nope", "no command /nope"), ("/save", "/save needs a file"),

@@ -16,7 +16,7 @@ constexpr std::size_t kLongestLine = 16 << 20;
 constexpr int kPasteMilliseconds = 20;
 }  // namespace
 
-bool LineReader::is_terminal() { return isatty(STDIN_FILENO) == 1; }
+bool LineReader::is_terminal() { return isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1; }
 
 bool LineReader::take_line(std::string& line) {
   const std::size_t end = buffer_.find('\n');

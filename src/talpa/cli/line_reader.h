@@ -12,7 +12,7 @@ class LineReader {
 
   /// The next line, without its end. Throws kIo, or kFormat for one of more than 16 MiB.
   Outcome next(std::string& line);
-  /// True if standard input is a terminal.
+  /// True if someone sits there: standard input and output are terminals.
   static bool is_terminal();
   /// A line has come already, as the rest of a pasted text has.
   bool has_more();

@@ -40,6 +40,8 @@ constexpr const char* kHelp = R"(/reset        forget the conversation
 Ctrl-C stops an answer.
 )";
 
+constexpr std::string_view kFence = "\"\"\"";
+
 using chat::OrderedJson;
 
 /// What was said, and the model that says the next thing.
@@ -57,7 +59,10 @@ class Conversation {
   void reset() { messages_ = OrderedJson::array(); }
   void set_system(const std::string& text) { system_ = text; }
 
-  void save(const std::string& path) const { write_text(path, all().dump(2) + "\n"); }
+  /// Bytes that are no UTF-8, which a message may have, become replacement characters.
+  void save(const std::string& path) const {
+    write_text(path, all().dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
+  }
 
   void load(const std::string& path) {
     const Json file = Json::parse(read_text(path, 1 << 26), nullptr, false);
@@ -121,6 +126,10 @@ class Conversation {
         loaded_, prompt, generation, [](std::string_view text) { print_data(text); }, &kept_);
     print_data("\n");
     if (!LineReader::is_terminal()) stop_if_interrupted("interrupted");
+    if (result.text.empty() && result.finish == FinishReason::kCancelled) {
+      messages_.erase(messages_.size() - 1);
+      return;
+    }
     messages_.push_back({{"role", "assistant"}, {"content", result.text}});
     tell(prompt.size(), result, generation.max_tokens == room);
   }
@@ -174,17 +183,7 @@ class ChatSession {
   bool next_message(std::string& message) {
     std::string line;
     if (!next_line("> ", line)) return false;
-    const std::string_view fence = "\"\"\"";
-    if (line.starts_with(fence)) {
-      message = line.substr(fence.size());
-      while (!message.ends_with(fence)) {
-        if (!next_line(". ", line)) return false;
-        message += "\n" + line;
-      }
-      message.resize(message.size() - fence.size());
-      is_command_ = false;
-      return true;
-    }
+    if (line.starts_with(kFence)) return read_block(line.substr(kFence.size()), message);
     message = line;
     is_command_ = message.starts_with('/') && !message.starts_with("//");
     if (message.starts_with("//")) message.erase(0, 1);
@@ -196,10 +195,32 @@ class ChatSession {
     return true;
   }
 
+  /// The lines up to the fence; what stands beside the fences counts too.
+  bool read_block(std::string text, std::string& message) {
+    is_command_ = false;
+    bool first = text.empty();
+    for (std::string line; !text.ends_with(kFence); first = false) {
+      if (!next_line(". ", line)) {
+        if (interactive_) return false;
+        fail(ErrorCode::kUsage, "the input ends in a message that {} begins and nothing ends",
+             kFence);
+      }
+      if (!first) text += '\n';
+      text += line;
+    }
+    text.resize(text.size() - kFence.size());
+    if (text.ends_with('\n')) text.pop_back();
+    message = std::move(text);
+    return true;
+  }
+
   bool next_line(const char* prompt, std::string& line) {
     if (interactive_) print_data(prompt);
     take_interrupt();
-    return reader_.next(line) == LineReader::Outcome::kLine;
+    const LineReader::Outcome outcome = reader_.next(line);
+    if (outcome == LineReader::Outcome::kInterrupted && !interactive_)
+      fail(ErrorCode::kInterrupted, "interrupted");
+    return outcome == LineReader::Outcome::kLine;
   }
 
   /// Carries out a command or says a message; false to leave.
