@@ -9,59 +9,59 @@
 namespace talpa::nn {
 namespace {
 
-constexpr int kExperts = 6, kRows = 9, kWidth = 5, kHidden = 4;
+constexpr int kSharedExperts = 6, kRowsOfRank = 9, kSharedWidth = 5, kSharedHidden = 4;
 
 /// Rows of one process' batch, each to two experts; expert 3 gets none.
 struct ExpertBatch {
   at::Tensor x, weight_S;
   SwigluPlan plan;
 
-  explicit ExpertBatch(int seed, int rows = kRows) {
+  explicit ExpertBatch(int seed, int rows = kRowsOfRank) {
     std::mt19937 random(static_cast<unsigned>(seed));
     std::vector<std::pair<int, std::int32_t>> slots;
     for (int row = 0; row < rows; ++row) {
-      const int one = static_cast<int>(random() % kExperts);
-      for (const int expert : {one, (one + 1) % kExperts})
+      const int one = static_cast<int>(random() % kSharedExperts);
+      for (const int expert : {one, (one + 1) % kSharedExperts})
         slots.emplace_back(expert == 3 ? 0 : expert, row);
     }
     std::stable_sort(slots.begin(), slots.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<std::int32_t> row_of;
-    plan.offsets.assign(kExperts + 1, 0);
+    plan.offsets.assign(kSharedExperts + 1, 0);
     for (const auto& [expert, row] : slots) {
       row_of.push_back(row);
-      for (int e = expert; e < kExperts; ++e) ++plan.offsets[static_cast<std::size_t>(e) + 1];
+      for (int e = expert; e < kSharedExperts; ++e) ++plan.offsets[static_cast<std::size_t>(e) + 1];
     }
     plan.gate = plan.up = plan.down = RowMap(row_of, rows);
     const auto generator = at::detail::createCPUGenerator(static_cast<std::uint64_t>(seed));
-    x = at::randn({rows, kWidth}, generator, at::kDouble).set_requires_grad(true);
+    x = at::randn({rows, kSharedWidth}, generator, at::kDouble).set_requires_grad(true);
     weight_S = at::rand({static_cast<std::int64_t>(slots.size())}, generator, at::kDouble)
                    .set_requires_grad(true);
   }
 };
 
-SwigluWeights some_weights() {
+SwigluWeights weights_to_share() {
   const auto generator = at::detail::createCPUGenerator(99);
-  return {at::randn({kExperts, kHidden, kWidth}, generator, at::kDouble),
-          at::randn({kExperts, kHidden, kWidth}, generator, at::kDouble),
-          at::randn({kExperts, kWidth, kHidden}, generator, at::kDouble)};
+  return {at::randn({kSharedExperts, kSharedHidden, kSharedWidth}, generator, at::kDouble),
+          at::randn({kSharedExperts, kSharedHidden, kSharedWidth}, generator, at::kDouble),
+          at::randn({kSharedExperts, kSharedWidth, kSharedHidden}, generator, at::kDouble)};
 }
 
-SwigluWeights leaves(const SwigluWeights& weights,
-                     const std::function<at::Tensor(at::Tensor)>& of) {
+SwigluWeights leaves_of(const SwigluWeights& weights,
+                        const std::function<at::Tensor(at::Tensor)>& of) {
   const auto leaf = [&](const at::Tensor& w) { return of(w).clone().set_requires_grad(true); };
   return {leaf(weights.gate_NMI), leaf(weights.up_NMJ), leaf(weights.down_NOM)};
 }
 
-void expect_close(const at::Tensor& a, const at::Tensor& b, const char* what) {
+void expect_shared_close(const at::Tensor& a, const at::Tensor& b, const char* what) {
   EXPECT_TRUE(a.allclose(b, 1e-12, 1e-12)) << what << " " << (a - b).abs().max();
 }
 
 /// Processes with batches of their own, one of them without rows, against one with all experts.
 void check_against_one(int size) {
-  const auto rows_of = [&](int rank) { return rank == 1 ? 0 : kRows; };
+  const auto rows_of = [&](int rank) { return rank == 1 ? 0 : kRowsOfRank; };
   std::vector<ExpertBatch> alone;
-  const SwigluWeights all = leaves(some_weights(), [](const at::Tensor& w) { return w; });
+  const SwigluWeights all = leaves_of(weights_to_share(), [](const at::Tensor& w) { return w; });
   std::vector<at::Tensor> expected;
   for (int rank = 0; rank < size; ++rank) {
     ExpertBatch& batch = alone.emplace_back(rank, rows_of(rank));
@@ -73,18 +73,18 @@ void check_against_one(int size) {
     ExpertRanks experts(*mesh.experts());
     ExpertBatch batch(rank, rows_of(rank));
     const SwigluWeights own =
-        leaves(some_weights(), [&](const at::Tensor& w) { return experts.share_of(w); });
-    const at::Tensor y =
-        experts.swiglu(batch.x, batch.x, batch.weight_S, own, batch.plan, batch.plan.gate, kWidth);
+        leaves_of(weights_to_share(), [&](const at::Tensor& w) { return experts.share_of(w); });
+    const at::Tensor y = experts.swiglu(batch.x, batch.x, batch.weight_S, own, batch.plan,
+                                        batch.plan.gate, kSharedWidth);
     (y * (rank + 1)).square().sum().backward();
     const ExpertBatch& one = alone[static_cast<std::size_t>(rank)];
-    expect_close(y, expected[static_cast<std::size_t>(rank)], "y");
-    expect_close(batch.x.grad(), one.x.grad(), "dx");
-    expect_close(batch.weight_S.grad(), one.weight_S.grad(), "dweight");
-    expect_close(own.gate_NMI.grad(), experts.share_of(all.gate_NMI.grad()), "dgate");
-    expect_close(own.up_NMJ.grad(), experts.share_of(all.up_NMJ.grad()), "dup");
-    expect_close(own.down_NOM.grad(), experts.share_of(all.down_NOM.grad()), "ddown");
-    expect_close(experts.whole_of(own.gate_NMI.detach()), all.gate_NMI.detach(), "whole");
+    expect_shared_close(y, expected[static_cast<std::size_t>(rank)], "y");
+    expect_shared_close(batch.x.grad(), one.x.grad(), "dx");
+    expect_shared_close(batch.weight_S.grad(), one.weight_S.grad(), "dweight");
+    expect_shared_close(own.gate_NMI.grad(), experts.share_of(all.gate_NMI.grad()), "dgate");
+    expect_shared_close(own.up_NMJ.grad(), experts.share_of(all.up_NMJ.grad()), "dup");
+    expect_shared_close(own.down_NOM.grad(), experts.share_of(all.down_NOM.grad()), "ddown");
+    expect_shared_close(experts.whole_of(own.gate_NMI.detach()), all.gate_NMI.detach(), "whole");
     EXPECT_EQ(experts.traffic().moved, experts.traffic().whole_rows);
   });
 }
@@ -96,8 +96,8 @@ TEST(ExpertRanks, MustShareEvenly) {
   testing::run_ranks(4, 4, [](collective::Mesh& mesh) {
     ExpertRanks experts(*mesh.experts());
     const ExpertBatch batch(1);
-    EXPECT_THROW(experts.swiglu(batch.x, batch.x, batch.weight_S, some_weights(), batch.plan,
-                                batch.plan.gate, kWidth),
+    EXPECT_THROW(experts.swiglu(batch.x, batch.x, batch.weight_S, weights_to_share(), batch.plan,
+                                batch.plan.gate, kSharedWidth),
                  Error);
   });
 }

@@ -51,11 +51,13 @@ void Communicator::run(const char* operation, Start&& start) {
   try {
     const auto work = start();
     while (true) {
+      // An operation may complete as a wait for it runs out: only then is an exception its own.
+      const bool completed = work->isCompleted();
       try {
         work->wait(kLook);
         return;
       } catch (const std::exception&) {
-        if (work->isCompleted()) throw;
+        if (completed) throw;
       }
       if (const auto lost = peers_->lost()) fail_lost(operation, *lost);
     }
