@@ -15,7 +15,7 @@ namespace {
 
 using std::chrono::milliseconds;
 constexpr milliseconds kBeat{500};
-constexpr double kSilence = 8;
+constexpr double kSilence = 6;
 constexpr std::chrono::seconds kDiagnosis{10};
 
 constexpr const char* kFailure = "failure";

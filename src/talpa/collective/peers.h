@@ -13,7 +13,7 @@
 namespace talpa::collective {
 
 /// Who the other processes of a job are and whether they live. A thread of its own beats in the
-/// store every half second, and takes for lost whose beat has stopped for eight, whose process
+/// store every half second, and takes for lost whose beat has stopped for six, whose process
 /// (of this host) has ended, or all of rank 0's where the store does not answer: it lives there.
 class Peers {
  public:
