@@ -40,6 +40,7 @@ inline constexpr CommandInfo kCommands[] = {
      Program::kRuntime},
     {"carve", "Carve", "Rewrite a dense model with experts", Program::kLaboratory},
     {"train", "Train", "Train a model from a recipe", Program::kLaboratory},
+    {"launch", "Train", "Run a command as several processes of this host", Program::kRuntime},
     {"runs", "Train", "List training runs with their last numbers", Program::kRuntime},
     {"plot", "Train", "Curves of training runs as one page", Program::kRuntime},
     {"tokenizer", "Train", "Train a tokenizer", Program::kRuntime},

@@ -58,10 +58,12 @@ struct Common {
 // loss, z-loss}. What is no tensor to differentiate goes into the record.
 class Layer {
  public:
-  Layer(std::shared_ptr<const Common> common, int index, BalanceOptions balance)
+  Layer(std::shared_ptr<const Common> common, int index, BalanceOptions balance,
+        ExpertRanks* experts)
       : common_(std::move(common)),
         index_(index),
         balance_(std::move(balance)),
+        experts_(experts),
         record_(std::make_shared<RouterRecord>()) {
     record_->layer = index;
   }
@@ -75,7 +77,7 @@ class Layer {
     const at::Tensor rows_TD = common_->norm(mixed_BTD, layer.at("ffn_norm")).flatten(0, 1);
     if (!config.is_moe_layer(index_))
       return {mixed_BTD + feed_forward(rows_TD, layer.in("ffn")).view_as(mixed_BTD)};
-    MoeOutput output = moe_layer(rows_TD, layer, config.moe, balance_);
+    MoeOutput output = moe_layer(rows_TD, layer, config.moe, balance_, experts_);
     record_->rows_per_expert = std::move(output.rows_per_expert);
     record_->bias_shift_N = output.bias_shift_N;
     return {mixed_BTD + output.y_TD.view_as(mixed_BTD), output.balance_loss, output.z_loss};
@@ -87,6 +89,7 @@ class Layer {
   std::shared_ptr<const Common> common_;
   int index_;
   BalanceOptions balance_;
+  ExpertRanks* experts_;
   std::shared_ptr<RouterRecord> record_;
 };
 
@@ -105,14 +108,16 @@ class Forward {
     result_.balance_loss = result_.z_loss =
         at::zeros({}, x_BTD.options().dtype(wide_type(x_BTD.scalar_type())));
     for (int l = 0; l < config_.num_layers; ++l)
-      x_BTD = run_layer(Layer(common, l, balance_of(l, tokens_BT.size(0))), x_BTD);
+      x_BTD =
+          run_layer(Layer(common, l, balance_of(l, tokens_BT.size(0)), options_.experts), x_BTD);
     finish(common->norm(x_BTD, model_.at("norm")));
     return std::move(result_);
   }
 
  private:
   BalanceOptions balance_of(int l, std::int64_t num_sequences) const {
-    BalanceOptions balance{options_.balance_scope, num_sequences, {}, options_.quantile_shift};
+    BalanceOptions balance{
+        options_.balance_scope, num_sequences, {}, options_.quantile_shift, options_.ranks};
     if (options_.earlier_rows != nullptr)
       if (const auto found = options_.earlier_rows->find(l); found != options_.earlier_rows->end())
         balance.earlier_rows = found->second;
@@ -183,8 +188,10 @@ ForwardResult Decoder::forward(const at::Tensor& tokens_BT, const ForwardOptions
   return Forward(config_, parameters_, options).run(tokens_BT);
 }
 
-WeightProvider Decoder::provider() const {
-  return [parameters = parameters_](const WeightSpec& spec, float* target) {
+WeightProvider Decoder::provider() const { return provider_of(parameters_); }
+
+WeightProvider provider_of(Parameters parameters) {
+  return [parameters = std::move(parameters)](const WeightSpec& spec, float* target) {
     const torch::NoGradGuard no_grad;
     const auto found = parameters.find(spec.name);
     if (found == parameters.end())

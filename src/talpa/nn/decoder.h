@@ -10,6 +10,7 @@
 
 #include "talpa/model/weights.h"
 #include "talpa/nn/moe/balance.h"
+#include "talpa/nn/moe/expert_ranks.h"
 
 namespace talpa::nn {
 
@@ -43,6 +44,10 @@ struct ForwardOptions {
   /// Layers keep their inputs alone and run again for the gradient (see recompute.h); the decoder
   /// must outlive the graph.
   bool recompute = false;
+  /// Processes whose sequences make one batch, and those that share the experts; every one of them
+  /// calls forward and backward.
+  collective::Communicator* ranks = nullptr;
+  ExpertRanks* experts = nullptr;
 };
 
 struct ForwardResult {
@@ -55,6 +60,9 @@ struct ForwardResult {
 
 /// False for what no gradient trains: pivot masks and selection biases.
 bool is_trained(const std::string& name);
+
+/// Values of parameters for save_hf_directory.
+WeightProvider provider_of(Parameters parameters);
 
 /// The laboratory's decoder: every family, dense, MoE and latent experts; differentiable
 /// throughout; any floating type (fp64 for numerical checks). The router computes in fp32 or

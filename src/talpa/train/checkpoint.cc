@@ -36,25 +36,31 @@ void save_tensors(const fs::path& path, const Tensors& tensors) {
   writer.finish();
 }
 
-void load_tensors(const fs::path& path, const Tensors& tensors) {
+/// `state` says what share of the file's tensors these are.
+void load_tensors(const fs::path& path, const Tensors& tensors, const TrainingState& state,
+                  bool partly = false) {
   const torch::NoGradGuard no_grad;
   const auto store = open_safetensors(path);
   for (const auto& [name, tensor] : tensors) {
     const TensorView& view = store->at(name);
-    if (view.shape != tensor.sizes().vec() || view.dtype != DType::kF32)
+    const auto shape = state.replicas == nullptr ? tensor.sizes().vec()
+                                                 : state.replicas->whole_shape(name, tensor);
+    if (view.shape != shape || view.dtype != DType::kF32)
       fail(ErrorCode::kShape, "{}: {} has shape {}, the recipe's has {}", path.string(), name,
-           to_string(view.shape), to_string(tensor.sizes().vec()));
-    at::Tensor values = at::empty(tensor.sizes(), at::kFloat);
+           to_string(view.shape), to_string(shape));
+    at::Tensor values = at::empty(shape, at::kFloat);
     to_float(view.dtype, view.bytes.data(), values.data_ptr<float>(), values.numel());
+    if (state.replicas != nullptr) values = state.replicas->share_of(name, values);
     at::Tensor(tensor).copy_(values);
   }
-  if (store->tensors().size() != tensors.size())
+  if (!partly && store->tensors().size() != tensors.size())
     fail(ErrorCode::kFormat, "{}: {} tensors, the recipe has {}", path.string(),
          store->tensors().size(), tensors.size());
 }
 
-void load_averages(const fs::path& path, Ema& ema) {
-  if (fs::exists(path)) return load_tensors(path, ema.state());
+void load_averages(const fs::path& path, const TrainingState& state) {
+  Ema& ema = *state.ema;
+  if (fs::exists(path)) return load_tensors(path, ema.state(), state);
   log::warn("{} is not there: averages start from the checkpoint's weights", path.string());
   ema.restart();
 }
@@ -70,10 +76,19 @@ std::vector<fs::path> complete_checkpoints(const fs::path& directory) {
   return found;
 }
 
+Tensors whole(const TrainingState& state, const Tensors& tensors, bool sharded) {
+  return state.replicas == nullptr ? tensors : state.replicas->whole(tensors, sharded);
+}
+
 }  // namespace
 
 void save_checkpoint(const fs::path& directory, std::int64_t step, const TrainingState& state,
                      int keep) {
+  const Tensors optimizer = whole(state, state.optimizer.state(), state.sharded);
+  const Tensors averages =
+      state.ema == nullptr ? Tensors{} : whole(state, state.ema->state(), false);
+  if (state.replicas != nullptr && !state.replicas->is_first())
+    return state.task.save_model({}, DType::kF32);
   fs::create_directories(directory);
   const fs::path target = directory / checkpoint_name(step);
   {
@@ -81,8 +96,8 @@ void save_checkpoint(const fs::path& directory, std::int64_t step, const Trainin
     // The model directory is renamed into place by its own writer, so it must not exist yet.
     fs::remove(partial.path());
     state.task.save_model(partial.path(), DType::kF32);
-    save_tensors(partial.path() / kOptimizerFile, state.optimizer.state());
-    if (state.ema != nullptr) save_tensors(partial.path() / kEmaFile, state.ema->state());
+    save_tensors(partial.path() / kOptimizerFile, optimizer);
+    if (state.ema != nullptr) save_tensors(partial.path() / kEmaFile, averages);
     const Json trainer{{"step", step},
                        {"optimizer_steps", state.optimizer.num_steps()},
                        {"spike_guard", state.guard.state()}};
@@ -123,10 +138,10 @@ std::int64_t load_checkpoint(const fs::path& checkpoint, const TrainingState& st
       !trainer.contains("optimizer_steps") || !trainer["optimizer_steps"].is_number_integer())
     fail(ErrorCode::kFormat, "{}: lacks step and optimizer_steps", path.string());
   state.task.load_model(checkpoint);
-  load_tensors(checkpoint / kOptimizerFile, state.optimizer.state());
+  load_tensors(checkpoint / kOptimizerFile, state.optimizer.state(), state, state.sharded);
   state.optimizer.set_num_steps(trainer["optimizer_steps"].get<std::int64_t>());
   if (trainer.contains("spike_guard")) state.guard.load(trainer["spike_guard"], path.string());
-  if (state.ema != nullptr) load_averages(checkpoint / kEmaFile, *state.ema);
+  if (state.ema != nullptr) load_averages(checkpoint / kEmaFile, state);
   return trainer["step"].get<std::int64_t>();
 }
 

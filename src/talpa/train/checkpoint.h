@@ -5,6 +5,7 @@
 
 #include "talpa/train/ema.h"
 #include "talpa/train/optimizer.h"
+#include "talpa/train/replicas.h"
 #include "talpa/train/spike_guard.h"
 #include "talpa/train/task.h"
 
@@ -15,13 +16,16 @@ struct TrainingState {
   Task& task;
   Optimizer& optimizer;
   SpikeGuard& guard;
-  Ema* ema = nullptr;  ///< where there is one
+  Ema* ema = nullptr;            ///< where there is one
+  Replicas* replicas = nullptr;  ///< where several processes train
+  bool sharded = false;          ///< the optimiser keeps a part of the state only
 };
 
 /// A checkpoint is a Hugging Face directory (fp32, readable by everything else) with the
 /// optimiser's state in `optimizer.safetensors`, averages in `ema.safetensors` and the position in
 /// `trainer.json`. It is written beside and renamed, so that whatever ends the process leaves the
-/// older ones whole; `latest` in the parent names the newest. Older ones beyond `keep` go.
+/// older ones whole; `latest` in the parent names the newest. Older ones beyond `keep` go. Replicas
+/// all call it and the first writes; what is written does not depend on their number.
 void save_checkpoint(const std::filesystem::path& directory, std::int64_t step,
                      const TrainingState& state, int keep);
 

@@ -7,6 +7,7 @@
 #include "talpa/base/log.h"
 #include "talpa/train/adamw.h"
 #include "talpa/train/muon.h"
+#include "talpa/train/replicas.h"
 
 namespace talpa::train {
 
@@ -21,14 +22,15 @@ void Optimizer::zero_grad() {
   for (auto& [name, value] : parameters_) value.mutable_grad().reset();
 }
 
-double Optimizer::clip() {
+double Optimizer::clip(Replicas* replicas) {
   const torch::NoGradGuard no_grad;
-  double square = 0;
+  double square = 0, square_of_shares = 0;
   for (const auto& [name, value] : parameters_)
     if (value.grad().defined()) {
       const double norm = value.grad().norm().item<double>();
-      square += norm * norm;
+      (replicas != nullptr && replicas->is_split(name) ? square_of_shares : square) += norm * norm;
     }
+  if (replicas != nullptr) square += replicas->sum_of_shares(square_of_shares);
   const double norm = std::sqrt(square);
   if (clip_norm_ > 0 && norm > clip_norm_)
     for (auto& [name, value] : parameters_)

@@ -11,6 +11,8 @@
 
 namespace talpa::train {
 
+class Replicas;
+
 enum class OptimizerKind : std::uint8_t { kAdamW, kMuon };
 
 /// AdamW's settings hold for both kinds: with Muon, for the parameters that AdamW keeps, and
@@ -36,8 +38,8 @@ class Optimizer {
 
   void zero_grad();
   /// Clips gradients by their global norm, if the configuration asks for it, and returns the norm
-  /// before clipping.
-  double clip();
+  /// before clipping; with replicas, the norm over all shares.
+  double clip(Replicas* replicas = nullptr);
 
   virtual void step(double learning_rate) = 0;
   /// State by name; the tensors themselves, for saving and loading.

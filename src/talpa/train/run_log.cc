@@ -15,9 +15,10 @@ double peak_memory() {
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 
-void StepRecord::add(const LossResult& result, int micro_batches) {
+void StepRecord::add(const LossResult& result, double parts) {
   tokens += result.num_tokens;
-  for (const auto& [name, value] : result.metrics) metrics[name] += value / micro_batches;
+  for (const auto& [name, value] : result.metrics) metrics[name] += value / parts;
+  for (const auto& [name, value] : result.totals) metrics[name] += value;
   load.add(result.routing);
 }
 
@@ -36,6 +37,7 @@ void RunLog::add(StepRecord record) {
   sum_.forward_seconds += record.forward_seconds;
   sum_.backward_seconds += record.backward_seconds;
   sum_.optimizer_seconds += record.optimizer_seconds;
+  sum_.exchange_seconds += record.exchange_seconds;
   sum_.tokens += record.tokens;
   ++num_steps_;
   if (record.skipped) return;
@@ -48,7 +50,8 @@ void RunLog::add(StepRecord record) {
 
 Json RunLog::row_of(std::int64_t done, std::int64_t num_skipped) const {
   const double n = static_cast<double>(num_steps_), taken = static_cast<double>(num_taken_);
-  const double seconds = sum_.forward_seconds + sum_.backward_seconds + sum_.optimizer_seconds;
+  const double seconds =
+      sum_.forward_seconds + sum_.backward_seconds + sum_.optimizer_seconds + sum_.exchange_seconds;
   const double rate = static_cast<double>(sum_.tokens) / seconds;
   Json row{{"step", done},
            {"loss", number_or_null(sum_.loss / taken)},
@@ -61,6 +64,7 @@ Json RunLog::row_of(std::int64_t done, std::int64_t num_skipped) const {
              {"backward", sum_.backward_seconds / n},
              {"optimizer", sum_.optimizer_seconds / n}}},
            {"peak_memory_bytes", peak_memory()}};
+  if (sum_.exchange_seconds > 0) row["step_seconds"]["exchange"] = sum_.exchange_seconds / n;
   if (peak_flops_ > 0 && flops_per_token_ > 0) row["mfu"] = rate * flops_per_token_ / peak_flops_;
   if (config_.spike_guard.deviations > 0) row["skipped_steps"] = num_skipped;
   for (const auto& [name, value] : sum_.metrics) row[name] = value / taken;
@@ -81,6 +85,10 @@ void RunLog::write(std::int64_t done, std::int64_t num_skipped) {
   rest += "  " + format_bytes(row["peak_memory_bytes"].get<double>());
   if (num_skipped > 0) rest += fmt::format("  {} skipped", num_skipped);
   if (!sum_.load.empty()) rest += "  " + sum_.load.summary();
+  if (const auto moved = row.find("expert_bytes"); moved != row.end())
+    rest += fmt::format(
+        "  experts moved {} a step, {:.0f} % of whole rows", format_bytes(moved->get<double>()),
+        100 * moved->get<double>() / row["expert_bytes_of_whole_rows"].get<double>());
   log::info("step {}/{}  loss {:.4f}  norm {:.2f}  lr {:.2e}  {:.0f} tok/s  {} left{}", done,
             config_.steps, sum_.loss / taken, sum_.gradient_norm / taken, sum_.learning_rate, rate,
             format_duration(left), rest);

@@ -27,12 +27,14 @@ struct StepRecord {
   double data_seconds = 0;     ///< making batches
   double forward_seconds = 0;  ///< with data, until it is logged
   double backward_seconds = 0, optimizer_seconds = 0;
+  double exchange_seconds = 0;  ///< of gradients with other processes
   std::int64_t tokens = 0;
   std::map<std::string, double> metrics;
   ExpertLoad load;
   bool skipped = false;  ///< by the spike guard: its values are not part of means
 
-  void add(const LossResult& result, int micro_batches);
+  /// One of `parts` parts of the step.
+  void add(const LossResult& result, double parts);
 };
 
 /// Adds the time since the last end (or its construction) to a phase of a record.

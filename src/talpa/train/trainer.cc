@@ -9,6 +9,7 @@
 #include "talpa/base/threads.h"
 #include "talpa/train/checkpoint.h"
 #include "talpa/train/run_log.h"
+#include "talpa/train/sharded_optimizer.h"
 
 namespace talpa::train {
 
@@ -51,16 +52,37 @@ StepRecord forward_backward(const TrainerConfig& config, Task& task, Optimizer& 
   optimizer.zero_grad();
   for (int micro = 0; micro < config.micro_batches; ++micro) {
     LossResult result = task.training_loss(step, micro);
+    const double parts = config.micro_batches / result.share;
     record.data_seconds += result.data_seconds;
-    record.loss += result.loss.item<double>() / config.micro_batches;
+    record.loss += result.loss.item<double>() / parts;
     clock.end(record.forward_seconds);
-    (result.loss / config.micro_batches).backward();
+    (result.loss / parts).backward();
     clock.end(record.backward_seconds);
-    record.add(result, config.micro_batches);
+    record.add(result, parts);
   }
-  record.gradient_norm = optimizer.clip();
   record.learning_rate = learning_rate_at(config.schedule, step, config.steps);
   return record;
+}
+
+std::unique_ptr<Optimizer> optimizer_of(const TrainerConfig& config, Task& task,
+                                        Replicas* replicas) {
+  if (replicas != nullptr && config.distribution.shard_optimizer)
+    return std::make_unique<ShardedOptimizer>(trained(task), config.optimizer, *replicas);
+  return make_optimizer(trained(task), config.optimizer);
+}
+
+/// What messages about a lost process say.
+void set_position(collective::Mesh& mesh, const std::string& position) {
+  for (auto* group : {&mesh.world(), mesh.experts(), mesh.replicas()})
+    if (group != nullptr) group->set_position(position);
+}
+
+std::unique_ptr<Replicas> replicas_of(Task& task, collective::Mesh* mesh) {
+  if (mesh == nullptr) return nullptr;
+  auto replicas = std::make_unique<Replicas>(
+      *mesh, [&task](const std::string& name) { return task.is_split(name); });
+  replicas->align(task.parameters());
+  return replicas;
 }
 
 class Run {
@@ -69,23 +91,24 @@ class Run {
       : config_(config),
         task_(task),
         options_(options),
-        optimizer_(make_optimizer(trained(task), config.optimizer)),
+        replicas_(replicas_of(task, options.mesh)),
+        optimizer_(optimizer_of(config, task, replicas_.get())),
         guard_(config.spike_guard),
         ema_(config.ema_decay > 0 ? std::make_unique<Ema>(trained(task), config.ema_decay)
                                   : nullptr),
-        first_step_(restore()),
-        log_(config, options, first_step_, task.flops_per_token()) {}
+        first_step_(restore()) {
+    if (is_first()) log_.emplace(config, options, first_step_, task.flops_per_token());
+  }
 
   std::map<std::string, double> run() {
     std::map<std::string, double> held_out;
     for (std::int64_t step = first_step_; step < config_.steps; ++step) {
-      train_step(step);
+      const bool stopped = train_step(step);
       const std::int64_t done = step + 1;
       const bool last = done == config_.steps;
-      if (last || done % config_.log_every == 0) log_.write(done, guard_.num_skipped());
+      if (log_ && (last || done % config_.log_every == 0)) log_->write(done, guard_.num_skipped());
       if (last || (config_.eval_every > 0 && done % config_.eval_every == 0))
         held_out = evaluate(done);
-      const bool stopped = options_.stop != nullptr && options_.stop->load();
       if (last || stopped || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
         save_checkpoint(checkpoints(), done, state(), config_.keep_checkpoints);
       if (stopped && !last)
@@ -101,10 +124,16 @@ class Run {
 
  private:
   fs::path checkpoints() const { return options_.directory / "checkpoints"; }
-  TrainingState state() { return {task_, *optimizer_, guard_, ema_.get()}; }
+  bool is_first() const { return !replicas_ || replicas_->is_first(); }
+  TrainingState state() {
+    return {task_,      *optimizer_,     guard_,
+            ema_.get(), replicas_.get(), replicas_ && config_.distribution.shard_optimizer};
+  }
 
   std::int64_t restore() {
-    remove_partial_checkpoints(checkpoints());
+    if (is_first()) remove_partial_checkpoints(checkpoints());
+    // One looks, so that all see the same.
+    if (replicas_) replicas_->world().barrier();
     const auto newest = latest_checkpoint(checkpoints());
     if (!options_.resume || !newest) return 0;
     const std::int64_t step = load_checkpoint(*newest, state());
@@ -112,9 +141,18 @@ class Run {
     return step;
   }
 
-  void train_step(std::int64_t step) {
+  /// Whether the run was asked to stop.
+  bool train_step(std::int64_t step) {
+    if (replicas_) set_position(*options_.mesh, fmt::format("step {}", step + 1));
     PhaseClock clock;
     StepRecord record = forward_backward(config_, task_, *optimizer_, step, clock);
+    bool stop = options_.stop != nullptr && options_.stop->load();
+    if (replicas_) {
+      replicas_->sum_gradients(trained(task_));
+      stop = replicas_->combine(record, stop);
+      clock.end(record.exchange_seconds);
+    }
+    record.gradient_norm = optimizer_->clip(replicas_.get());
     if (config_.spike_guard.deviations == 0 &&
         (!std::isfinite(record.loss) || !std::isfinite(record.gradient_norm)))
       fail_not_finite(step, record.loss, record.gradient_norm);
@@ -125,7 +163,8 @@ class Run {
       if (ema_) ema_->update();
     }
     clock.end(record.optimizer_seconds);
-    log_.add(std::move(record));
+    if (log_) log_->add(std::move(record));
+    return stop;
   }
 
   [[noreturn]] void fail_not_finite(std::int64_t step, double loss, double norm) const {
@@ -143,7 +182,7 @@ class Run {
       with_averages([&] {
         for (const auto& [name, value] : task_.evaluate()) held_out["ema_" + name] = value;
       });
-    log_.write_evaluation(done, held_out, seconds_since(start));
+    if (log_) log_->write_evaluation(done, held_out, seconds_since(start));
     return held_out;
   }
 
@@ -156,18 +195,19 @@ class Run {
 
   void save_final(const char* name) {
     const fs::path path = options_.directory / name;
-    fs::remove_all(path);
+    if (is_first()) fs::remove_all(path);
     task_.save_model(path, DType::kBF16);
   }
 
   const TrainerConfig& config_;
   Task& task_;
   const RunOptions& options_;
+  std::unique_ptr<Replicas> replicas_;
   std::unique_ptr<Optimizer> optimizer_;
   SpikeGuard guard_;
   std::unique_ptr<Ema> ema_;
   std::int64_t first_step_;
-  RunLog log_;
+  std::optional<RunLog> log_;  ///< of the first process
 };
 
 }  // namespace
@@ -188,6 +228,7 @@ StepEstimate time_steps(const TrainerConfig& config, Task& task, int steps) {
     const auto start = Clock::now();
     PhaseClock clock;
     const StepRecord record = forward_backward(config, task, *optimizer, step, clock);
+    optimizer->clip();
     optimizer->step(record.learning_rate);
     seconds.push_back(seconds_since(start));
     estimate.tokens = record.tokens;

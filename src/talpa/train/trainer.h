@@ -3,7 +3,9 @@
 #include <atomic>
 #include <filesystem>
 
+#include "talpa/train/distribution_config.h"
 #include "talpa/train/optimizer.h"
+#include "talpa/train/replicas.h"
 #include "talpa/train/schedule.h"
 #include "talpa/train/spike_guard.h"
 #include "talpa/train/task.h"
@@ -26,6 +28,7 @@ struct TrainerConfig {
   ScheduleConfig schedule;
   OptimizerConfig optimizer;
   SpikeGuardConfig spike_guard;
+  DistributionConfig distribution;
 
   static constexpr auto fields() {
     using C = TrainerConfig;
@@ -49,7 +52,8 @@ struct TrainerConfig {
               "operations a second that MFU is a share of, 0 = measured on a CPU, else none"),
         field("schedule", &C::schedule, "learning rate"),
         field("optimizer", &C::optimizer, "optimiser"),
-        field("spike_guard", &C::spike_guard, "steps that are skipped")};
+        field("spike_guard", &C::spike_guard, "steps that are skipped"),
+        field("distribution", &C::distribution, "several processes")};
   }
   void validate(const std::string& path) const;
   bool operator==(const TrainerConfig&) const = default;
@@ -60,12 +64,14 @@ struct RunOptions {
   bool resume = false;                      ///< go on from the newest checkpoint, if there is one
   const std::atomic<bool>* stop = nullptr;  ///< set by a signal: save, then throw kInterrupted
   double peak_flops = 0;                    ///< MFU is a share of these a second; 0 = none
+  collective::Mesh* mesh = nullptr;         ///< the other processes of this run, if there are any
 };
 
 /// Trains until `steps`. The run folder gets `metrics.jsonl` (one object a log line or
 /// evaluation), `checkpoints/` and, at the end, `final/` in bf16 (and `final-ema/`, of averages).
 /// Returns the last held-out metrics, those of averages as "ema_NAME". Throws kInterrupted after
-/// saving when stopped, and kConfig when the loss is not finite, naming step and newest checkpoint.
+/// saving when stopped (any process of several), and kConfig when the loss is not finite, naming
+/// step and newest checkpoint.
 std::map<std::string, double> run_training(const TrainerConfig& config, Task& task,
                                            const RunOptions& options);
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "talpa/base/cpu.h"
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
@@ -6,6 +8,7 @@
 #include "talpa/cli/config_options.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
+#include "talpa/collective/mesh.h"
 #include "talpa/kernel/limits.h"
 #include "talpa/model/accounting.h"
 #include "talpa/report/table.h"
@@ -115,12 +118,68 @@ void estimate(const TrainOptions& options, const lm::LmRecipe& recipe, lm::LmTas
       kSteps));
 }
 
-/// What MFU is a share of: as the recipe states it, or what this CPU's multiply-adds reach.
-double peak_flops(const lm::LmRecipe& recipe) {
+/// Only when the recipe and its data are known to be sound. env.json goes last and comes first, for
+/// it is what makes a folder a run's.
+void begin_run(const fs::path& folder, const TrainOptions& options, const lm::LmRecipe& recipe,
+               const Json& environment) {
+  if (!options.resume) remove_run(folder);
+  fs::create_directories(folder);
+  write_text(folder / "env.json", environment.dump(2) + "\n");
+  write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
+}
+
+/// What MFU is a share of: as the recipe states it, or what this CPU's multiply-adds reach, of all
+/// processes together.
+double peak_flops(const lm::LmRecipe& recipe, collective::Mesh* mesh) {
   if (recipe.trainer.peak_flops > 0 || recipe.trainer.device != "cpu")
     return recipe.trainer.peak_flops;
   ThreadPool pool(recipe.trainer.threads > 0 ? recipe.trainer.threads : available_cores());
-  return fp32_limit(pool);
+  double limit = fp32_limit(pool);
+  if (mesh != nullptr) mesh->world().sum(std::span(&limit, 1));
+  return limit;
+}
+
+void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::Mesh* mesh) {
+  const bool first = mesh == nullptr || mesh->world().is_first();
+  const fs::path folder = run_folder(options, recipe);
+  if (first) check_folder(folder, options);
+  if (options.resume) check_same_work(folder, recipe);
+  // The first encodes the corpus, where that is not done, and the others read what it wrote.
+  if (!first) mesh->world().barrier();
+  lm::LmTask task(recipe, mesh);
+  if (first && mesh != nullptr) mesh->world().barrier();
+  Json environment = train::environment();
+  environment["peak_flops"] = peak_flops(recipe, mesh);
+  if (mesh != nullptr) environment["processes"] = mesh->world().size();
+  if (first) begin_run(folder, options, recipe, environment);
+  const auto metrics = train::run_training(recipe.trainer, task,
+                                           {.directory = folder,
+                                            .resume = options.resume,
+                                            .stop = &catch_interrupts(),
+                                            .peak_flops = environment["peak_flops"],
+                                            .mesh = mesh});
+  if (mesh != nullptr) mesh->close();
+  log::info("model in {}", (folder / "final").string());
+  if (options.json && first) print_json({{"run", folder.string()}, {"metrics", metrics}});
+}
+
+/// As one of several processes: the others learn why this one ends.
+void train_together(const TrainOptions& options, const lm::LmRecipe& recipe,
+                    const collective::Rendezvous& place) {
+  collective::Mesh mesh(place, recipe.trainer.device, recipe.trainer.distribution.expert_parallel);
+  try {
+    train(options, recipe, &mesh);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInterrupted) mesh.close();
+    mesh.world().announce_failure(error.what());
+    const fs::path checkpoints = run_folder(options, recipe) / "checkpoints";
+    if (!mesh.world().is_broken() || !fs::exists(checkpoints)) throw;
+    fail(error.code(), "{}; --resume goes on from the newest checkpoint in {}", error.what(),
+         checkpoints.string());
+  } catch (const std::exception& error) {
+    mesh.world().announce_failure(error.what());
+    throw;
+  }
 }
 
 void run(const TrainOptions& options) {
@@ -129,6 +188,10 @@ void run(const TrainOptions& options) {
   if (print_configuration(options, recipe)) return;
   recipe.model.validate("model");
   recipe.data.validate("data");
+  const auto place = collective::rendezvous_from_environment();
+  if (place && recipe.trainer.threads == 0)
+    recipe.trainer.threads = std::max(1, available_cores() / place->local_size);
+  if (place && place->rank > 0) start_log({.quiet = true});
   // What the family's files cannot express is to fail now, not at the first checkpoint.
   to_hf_config(recipe.model, DType::kBF16);
   describe(recipe);
@@ -137,25 +200,8 @@ void run(const TrainOptions& options) {
     return estimate(options, recipe, task);
   }
 
-  const fs::path folder = run_folder(options, recipe);
-  check_folder(folder, options);
-  if (options.resume) check_same_work(folder, recipe);
-  lm::LmTask task(recipe);
-  Json environment = train::environment();
-  environment["peak_flops"] = peak_flops(recipe);
-  // Only now, when the recipe and its data are known to be sound; env.json goes last and comes
-  // first, for it is what makes a folder a run's.
-  if (!options.resume) remove_run(folder);
-  fs::create_directories(folder);
-  write_text(folder / "env.json", environment.dump(2) + "\n");
-  write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
-  const auto metrics = train::run_training(recipe.trainer, task,
-                                           {.directory = folder,
-                                            .resume = options.resume,
-                                            .stop = &catch_interrupts(),
-                                            .peak_flops = environment["peak_flops"]});
-  log::info("model in {}", (folder / "final").string());
-  if (options.json) print_json({{"run", folder.string()}, {"metrics", metrics}});
+  if (!place) return train(options, recipe, nullptr);
+  train_together(options, recipe, *place);
 }
 
 }  // namespace

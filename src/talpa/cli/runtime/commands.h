@@ -13,6 +13,7 @@ void setup_embed(CLI::App& app);
 void setup_eval(CLI::App& app);
 void setup_generate(CLI::App& app);
 void setup_inspect(CLI::App& app);
+void setup_launch(CLI::App& app);
 void setup_man(CLI::App& app);
 void setup_plot(CLI::App& app);
 void setup_runs(CLI::App& app);

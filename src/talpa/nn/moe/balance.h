@@ -7,6 +7,10 @@
 
 #include "talpa/base/config.h"
 
+namespace talpa::collective {
+class Communicator;
+}
+
 namespace talpa::nn {
 
 /// Over which rows the load-balance loss counts an expert's share: those of a micro-batch, of each
@@ -20,6 +24,7 @@ struct BalanceOptions {
   std::int64_t num_sequences = 1;          ///< rows are this many sequences of one length
   std::vector<std::int64_t> earlier_rows;  ///< [N] of this step's earlier micro-batches, or empty
   bool quantile_shift = false;             ///< reckon MoeOutput::bias_shift_N
+  collective::Communicator* ranks = nullptr;  ///< whose rows count as one batch
 };
 
 /// The shift that balances a batch of rows (quantile balancing as Kimi K3 describes it). With

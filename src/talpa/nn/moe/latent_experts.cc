@@ -86,13 +86,16 @@ class LatentForward {
     members_ = RowMap(groups.member, groups.num_group_rows());
   }
 
-  at::Tensor run(const at::Tensor& x_TD) {
+  at::Tensor run(const at::Tensor& x_TD, ExpertRanks* ranks) {
     const bool gate = config_.factor_gate, up = config_.factor_up, down = config_.factor_down;
-    const at::Tensor y =
-        routed_swiglu(gate ? latent(x_TD, "gate") : x_TD, up ? latent(x_TD, "up") : x_TD,
-                      routing_.weight_S.to(x_TD.scalar_type()),
-                      {parameters_.at("gate"), parameters_.at("up"), parameters_.at("down")},
-                      {routing_.offsets, slots(gate), slots(up), slots(down)});
+    const at::Tensor a = gate ? latent(x_TD, "gate") : x_TD, b = up ? latent(x_TD, "up") : x_TD;
+    const at::Tensor weight_S = routing_.weight_S.to(x_TD.scalar_type());
+    const SwigluWeights weights{parameters_.at("gate"), parameters_.at("up"),
+                                parameters_.at("down")};
+    const SwigluPlan plan{routing_.offsets, slots(gate), slots(up), slots(down)};
+    const at::Tensor y = ranks == nullptr ? routed_swiglu(a, b, weight_S, weights, plan)
+                                          : ranks->swiglu(a, b, weight_S, weights, plan,
+                                                          routing_.slots, x_TD.size(1));
     if (!down) return y;
     return scatter_linear(y, output_projection(parameters_, config_), rows_of_groups_);
   }
@@ -134,8 +137,8 @@ at::Tensor materialize_input(const Scope& parameters, const std::string& matrix,
 }  // namespace
 
 at::Tensor latent_experts(const at::Tensor& x_TD, const Routing& routing, const Scope& parameters,
-                          const LatentConfig& config) {
-  return LatentForward(routing, parameters, config).run(x_TD);
+                          const LatentConfig& config, ExpertRanks* ranks) {
+  return LatentForward(routing, parameters, config).run(x_TD, ranks);
 }
 
 MaterializedExperts materialize(const Scope& parameters, const LatentConfig& config) {

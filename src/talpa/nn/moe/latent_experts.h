@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "talpa/model/decoder_config.h"
+#include "talpa/nn/moe/expert_ranks.h"
 #include "talpa/nn/moe/router.h"
 #include "talpa/nn/scope.h"
 
@@ -15,9 +16,10 @@ namespace talpa::nn {
 /// space before C_g. Mixed bases are formed as matrices, f(sum_j mix_ij B_j), one an expert:
 /// with a nonlinearity there is no other way, and for a batch it is the cheaper one without.
 /// Low-rank bases are multiplied out first, B_j = U_j V_j. Pivot masks must be well-formed
-/// (model/basis_pivots.h).
+/// (model/basis_pivots.h). Where `ranks` share the experts, latents travel to them, not rows; gate,
+/// up and down are those of this process' experts, projections those of all.
 at::Tensor latent_experts(const at::Tensor& x_TD, const Routing& routing, const Scope& parameters,
-                          const LatentConfig& config);
+                          const LatentConfig& config, ExpertRanks* ranks = nullptr);
 
 /// The matrices that latent experts stand for, by the names and shapes of dense experts: gate,
 /// up [N, m, n], down [N, n, m]. Differentiable.

@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include "talpa/collective/communicator.h"
 #include "talpa/nn/feed_forward.h"
 #include "talpa/nn/moe/experts.h"
 #include "talpa/nn/moe/latent_experts.h"
@@ -44,20 +45,23 @@ at::Tensor counted_rows(const DispatchPlan& plan, const std::vector<std::int64_t
 }  // namespace
 
 MoeOutput moe_layer(const at::Tensor& x_TD, const Scope& layer, const MoeConfig& config,
-                    const BalanceOptions& balance) {
+                    const BalanceOptions& balance, ExpertRanks* experts) {
   const Scope moe = layer.in("moe");
   const at::Tensor logits_TN = router_logits(x_TD, moe.at("router"));
   const Routing routing = route_rows(logits_TN, config, moe.find("router_bias"));
   MoeOutput output;
-  output.y_TD = config.latent.enabled() ? latent_experts(x_TD, routing, moe, config.latent)
-                                        : dense_experts(x_TD, routing, moe);
+  output.y_TD = config.latent.enabled() ? latent_experts(x_TD, routing, moe, config.latent, experts)
+                                        : dense_experts(x_TD, routing, moe, experts);
   if (config.shared_hidden_dim > 0)
     output.y_TD = output.y_TD + shared_expert(x_TD, layer.in("shared"), config.shared_gate);
   output.rows_per_expert = load_of(routing.plan);
+  if (balance.ranks != nullptr) balance.ranks->sum(output.rows_per_expert);
   output.balance_loss =
       balance_loss(routing.probs_TN, counted_rows(routing.plan, output.rows_per_expert, balance));
   if (balance.quantile_shift)
-    output.bias_shift_N = quantile_shift(routing.probs_TN, moe.at("router_bias"), config.top_k);
+    output.bias_shift_N = quantile_shift(
+        balance.ranks == nullptr ? routing.probs_TN : balance.ranks->gather_rows(routing.probs_TN),
+        moe.at("router_bias"), config.top_k);
   output.z_loss = router_z_loss(logits_TN);
   return output;
 }

@@ -53,6 +53,21 @@ at::Device device_of(const std::string& name) {
   }
 }
 
+void check_division(const LmRecipe& recipe, collective::Mesh* mesh) {
+  if (mesh == nullptr) return;
+  if (recipe.data.batch_size < mesh->world().size())
+    fail(ErrorCode::kConfig, "data.batch_size = {} is fewer than the {} processes",
+         recipe.data.batch_size, mesh->world().size());
+  const int parts = recipe.trainer.distribution.expert_parallel;
+  if (parts > 1 && !recipe.model.has_moe())
+    fail(ErrorCode::kConfig, "trainer.distribution.expert_parallel = {} needs a model with experts",
+         parts);
+  if (recipe.model.has_moe() && recipe.model.moe.num_experts % parts != 0)
+    fail(ErrorCode::kConfig,
+         "trainer.distribution.expert_parallel = {} does not divide model.moe.num_experts = {}",
+         parts, recipe.model.moe.num_experts);
+}
+
 /// The document of every position, counted from 0 in each sequence: an end token is the last of
 /// its own.
 at::Tensor documents_of(const at::Tensor& ids_BT, TokenId end_token) {
@@ -62,8 +77,9 @@ at::Tensor documents_of(const at::Tensor& ids_BT, TokenId end_token) {
 
 }  // namespace
 
-LmTask::LmTask(const LmRecipe& recipe)
+LmTask::LmTask(const LmRecipe& recipe, collective::Mesh* mesh)
     : recipe_(recipe),
+      mesh_(mesh),
       device_(device_of(recipe.trainer.device)),
       train_(recipe.data.train, tokenizer_json(recipe), end_token_of(recipe.model),
              recipe.data.cache),
@@ -72,7 +88,13 @@ LmTask::LmTask(const LmRecipe& recipe)
       order_(static_cast<std::int64_t>(train_.ids().size()), recipe.data.sequence_length,
              recipe.seed),
       decoder_(recipe.model) {
+  check_division(recipe, mesh);
   decoder_.initialise(recipe.seed);
+  if (mesh_ != nullptr && mesh_->experts() != nullptr) {
+    experts_.emplace(*mesh_->experts());
+    for (auto& [name, tensor] : decoder_.parameters())
+      if (nn::is_expert_parameter(name)) tensor = experts_->share_of(tensor).clone();
+  }
   for (auto& [name, tensor] : decoder_.parameters()) tensor = tensor.to(device_);
   decoder_.set_requires_grad(true);
 }
@@ -96,12 +118,14 @@ at::Tensor LmTask::batch(const TokenStream& stream, std::span<const std::int64_t
 }
 
 /// Forward over all ids of the windows but the last, scored against all but the first.
-nn::ForwardResult LmTask::score(const at::Tensor& ids_BT, bool training) const {
+nn::ForwardResult LmTask::score(const at::Tensor& ids_BT, bool training) {
   const std::int64_t length = ids_BT.size(1) - 1;
   nn::ForwardOptions options{.record_routing = true, .targets_BT = ids_BT.narrow(1, 1, length)};
   if (recipe_.data.document_mask)
     options.documents_BT = documents_of(ids_BT.narrow(1, 0, length), end_token_of(recipe_.model));
+  options.experts = experts_ ? &*experts_ : nullptr;
   if (training) {
+    options.ranks = mesh_ == nullptr ? nullptr : &mesh_->world();
     options.balance_scope = recipe_.balance.scope;
     options.earlier_rows = &step_load_;
     options.quantile_shift = recipe_.balance.bias == train::BiasUpdate::kQuantile;
@@ -153,7 +177,8 @@ train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
   const std::int64_t first = (step * recipe_.trainer.micro_batches + micro_batch) * size;
   std::vector<std::int64_t> starts;
   for (std::int64_t i = 0; i < size; ++i) starts.push_back(order_.start(first + i));
-  const at::Tensor ids_BT = batch(train_, starts);
+  const auto own = own_share(starts);
+  const at::Tensor ids_BT = batch(train_, own);
   const std::int64_t length = recipe_.data.sequence_length;
   train::LossResult result;
   result.data_seconds = watch.elapsed().wall;
@@ -161,7 +186,8 @@ train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
   note_routing(out.routing);
   const at::Tensor& lm_loss = out.cross_entropy;
   result.loss = lm_loss;
-  result.num_tokens = size * length;
+  result.share = static_cast<double>(own.size()) / static_cast<double>(size);
+  result.num_tokens = ids_BT.size(0) * length;
   result.routing = std::move(out.routing);
   if (recipe_.model.has_moe()) {
     result.loss = lm_loss + recipe_.model.moe.balance_loss * out.balance_loss +
@@ -170,7 +196,26 @@ train::LossResult LmTask::training_loss(std::int64_t step, int micro_batch) {
     result.metrics["balance_loss"] = out.balance_loss.item<double>();
     result.metrics["z_loss"] = out.z_loss.item<double>();
   }
+  if (experts_) count_traffic(result);
   return result;
+}
+
+bool LmTask::is_split(const std::string& name) const { return nn::is_expert_parameter(name); }
+
+std::span<const std::int64_t> LmTask::own_share(std::span<const std::int64_t> starts) const {
+  if (mesh_ == nullptr) return starts;
+  const auto rank = static_cast<std::size_t>(mesh_->world().rank());
+  const auto size = static_cast<std::size_t>(mesh_->world().size());
+  const std::size_t first = starts.size() * rank / size;
+  return starts.subspan(first, starts.size() * (rank + 1) / size - first);
+}
+
+void LmTask::count_traffic(train::LossResult& result) {
+  const nn::ExpertTraffic& now = experts_->traffic();
+  result.totals["expert_bytes"] = static_cast<double>(now.moved - counted_.moved);
+  result.totals["expert_bytes_of_whole_rows"] =
+      static_cast<double>(now.whole_rows - counted_.whole_rows);
+  counted_ = now;
 }
 
 std::map<std::string, double> LmTask::evaluate() {
@@ -183,22 +228,30 @@ std::map<std::string, double> LmTask::evaluate() {
     fail(ErrorCode::kConfig, "{} holds less than one window of {} tokens", recipe_.data.valid,
          length);
   double sum = 0;
-  std::map<int, std::vector<std::int64_t>> load;
+  nn::LayerLoad load;
   for (std::int64_t first = 0; first < wanted; first += recipe_.data.batch_size) {
     std::vector<std::int64_t> starts;
     // Spread over the whole file, so that every domain is in.
     for (std::int64_t i = first;
          i < std::min<std::int64_t>(wanted, first + recipe_.data.batch_size); ++i)
       starts.push_back(i * windows / wanted * length);
-    const at::Tensor ids_BT = batch(valid_, starts);
+    const auto own = own_share(starts);
+    // Who has none computes one that does not count: experts are shared, so all must come.
+    const at::Tensor ids_BT = batch(valid_, own.empty() ? std::span(starts).first(1) : own);
     const auto out = score(ids_BT, /*training=*/false);
-    sum += out.cross_entropy.item<double>() * static_cast<double>(starts.size());
+    sum += out.cross_entropy.item<double>() * static_cast<double>(own.size());
     for (const auto& record : out.routing) {
       auto& rows = load[record.layer];
       rows.resize(record.rows_per_expert.size());
-      for (std::size_t e = 0; e < rows.size(); ++e) rows[e] += record.rows_per_expert[e];
+      for (std::size_t e = 0; e < rows.size() && !own.empty(); ++e)
+        rows[e] += record.rows_per_expert[e];
     }
   }
+  if (mesh_ != nullptr) {
+    mesh_->world().sum(std::span(&sum, 1));
+    for (auto& [layer, rows] : load) mesh_->world().sum(rows);
+  }
+  if (experts_) counted_ = experts_->traffic();
   const double loss = sum / static_cast<double>(wanted);
   const double bytes_per_token =
       static_cast<double>(valid_.num_bytes()) / static_cast<double>(valid_.ids().size());
@@ -214,10 +267,15 @@ std::map<std::string, double> LmTask::evaluate() {
 }
 
 void LmTask::save_model(const fs::path& path, DType dtype) {
+  nn::Parameters whole = decoder_.parameters();
+  if (experts_)
+    for (auto& [name, tensor] : whole)
+      if (is_split(name)) tensor = experts_->whole_of(tensor);
+  if (mesh_ != nullptr && !mesh_->world().is_first()) return;
   SaveOptions options;
   options.dtype = dtype;
   options.tokenizer_from = recipe_.data.tokenizer;
-  save_hf_directory(path, recipe_.model, decoder_.provider(), options);
+  save_hf_directory(path, recipe_.model, nn::provider_of(std::move(whole)), options);
 }
 
 void LmTask::load_model(const fs::path& path) {
@@ -226,7 +284,12 @@ void LmTask::load_model(const fs::path& path) {
   if (weight_specs(files.config) != weight_specs(recipe_.model))
     fail(ErrorCode::kShape, "{} does not fit the recipe's model", path.string());
   const torch::NoGradGuard no_grad;
-  decoder_.load(files);
+  if (!experts_) return decoder_.load(files);
+  nn::Decoder whole(recipe_.model);
+  whole.load(files);
+  for (auto& [name, tensor] : decoder_.parameters())
+    tensor.copy_(is_split(name) ? experts_->share_of(whole.parameters().at(name))
+                                : whole.parameters().at(name));
 }
 
 }  // namespace talpa::lm

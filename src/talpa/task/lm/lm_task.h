@@ -2,8 +2,10 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "talpa/collective/mesh.h"
 #include "talpa/model/decoder_config.h"
 #include "talpa/task/lm/corpus.h"
 #include "talpa/train/balance_config.h"
@@ -61,12 +63,16 @@ struct LmRecipe {
   bool operator==(const LmRecipe&) const = default;
 };
 
-/// Next-token prediction with nn::Decoder over windows of a token stream.
+/// Next-token prediction with nn::Decoder over windows of a token stream. Of the processes of a
+/// mesh each takes neighbouring sequences of every batch, all as many but for one.
 class LmTask : public train::Task {
  public:
-  explicit LmTask(const LmRecipe& recipe);
+  /// Throws kConfig if a batch has fewer sequences than there are processes, or if they cannot
+  /// share the experts evenly.
+  explicit LmTask(const LmRecipe& recipe, collective::Mesh* mesh = nullptr);
 
   std::map<std::string, at::Tensor>& parameters() override { return decoder_.parameters(); }
+  bool is_split(const std::string& name) const override;
   train::LossResult training_loss(std::int64_t step, int micro_batch) override;
   void after_step() override;
   double flops_per_token() const override;
@@ -77,10 +83,15 @@ class LmTask : public train::Task {
 
  private:
   at::Tensor batch(const TokenStream& stream, std::span<const std::int64_t> starts) const;
-  nn::ForwardResult score(const at::Tensor& ids_BT, bool training) const;
+  nn::ForwardResult score(const at::Tensor& ids_BT, bool training);
+  std::span<const std::int64_t> own_share(std::span<const std::int64_t> starts) const;
+  void count_traffic(train::LossResult& result);
   void note_routing(const std::vector<nn::RouterRecord>& routing);
 
   LmRecipe recipe_;
+  collective::Mesh* mesh_;
+  std::optional<nn::ExpertRanks> experts_;
+  nn::ExpertTraffic counted_;
   at::Device device_;
   TokenStream train_, valid_;
   WindowOrder order_;
