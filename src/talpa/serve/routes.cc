@@ -90,6 +90,11 @@ void Service::check_text(std::size_t bytes) const {
   throw error;
 }
 
+std::shared_ptr<const JsonTokens> Service::json_tokens() {
+  std::call_once(json_made_, [this] { json_ = std::make_shared<JsonTokens>(tokenizer()); });
+  return json_;
+}
+
 std::vector<Route> routes_of(Service& service) {
   Service* s = &service;
   using R = const HttpRequest&;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "talpa/chat/chat_template.h"
@@ -38,6 +39,8 @@ struct Service {
   /// Throws ApiError (context_length_exceeded) for text that is too long whatever its tokens are:
   /// to find them takes time.
   void check_text(std::size_t bytes) const;
+  /// For texts that must be JSON; made at its first use.
+  std::shared_ptr<const JsonTokens> json_tokens();
 
   const LoadedModel& loaded;
   ServiceOptions options;
@@ -46,6 +49,10 @@ struct Service {
   std::int64_t created;  ///< seconds since 1970
   Scheduler scheduler;
   std::size_t max_text_bytes;
+
+ private:
+  std::once_flag json_made_;
+  std::shared_ptr<const JsonTokens> json_;
 };
 
 /// Every endpoint.
