@@ -169,6 +169,8 @@ TEST(JsonAcceptorTest, BoundsWhatCouldGoOnForEver) {
       last(std::string("{") + space + "\"a\"" + space + ":" + space + "1" + space + "}" + space),
       JsonStep::kTaken);
   EXPECT_EQ(last("{" + space + " "), JsonStep::kTooMuch);
+  EXPECT_EQ(last("    {"), JsonStep::kTaken);
+  EXPECT_EQ(last("     "), JsonStep::kTooMuch);
   EXPECT_EQ(last("{}" + space + " "), JsonStep::kTooMuch);
   const std::string digits(JsonAcceptor::kMaxDigits, '9');
   EXPECT_TRUE(judge_json("{\"a\":-" + digits + "." + digits + "e-99}").complete());

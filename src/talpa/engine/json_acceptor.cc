@@ -21,7 +21,7 @@ int hex_value(unsigned char c) {
 JsonStep JsonAcceptor::push(char byte) {
   const auto c = static_cast<unsigned char>(byte);
   if (state_ <= State::kDone) {
-    if (is_json_space(c)) return count(kMaxSpace);
+    if (is_json_space(c)) return count(state_ == State::kStart ? kMaxLead : kMaxSpace);
     return structure(c);
   }
   switch (state_) {

@@ -17,7 +17,8 @@ enum class JsonStep : std::uint8_t {
 class JsonAcceptor {
  public:
   static constexpr int kMaxDepth = 64;
-  static constexpr int kMaxSpace = 64;          ///< bytes of white space in one place
+  static constexpr int kMaxLead = 4;            ///< bytes of white space before the object
+  static constexpr int kMaxSpace = 64;          ///< bytes of white space in another place
   static constexpr int kMaxDigits = 20;         ///< before a decimal point, and behind it
   static constexpr int kMaxExponentDigits = 2;  ///< so that no number is out of a double's range
 
