@@ -30,13 +30,31 @@ TEST(ChatPrompt, SpecialTokensOfMessagesStayText) {
                                    "{{ m.role }}: {{ m.content | trim }}\n{% endfor %}" + special);
   for (const std::string& text :
        {std::string("hello"), special, special + special, "a" + special + "b", " " + special + " x",
-        special.substr(0, 3) + special, "\xee\x80\x80 private " + special, std::string()}) {
+        special.substr(0, 3) + special, "\xea\x80\x80\xea\x80\x81 " + special, std::string()}) {
     SCOPED_TRACE(text);
     const OrderedJson messages = {{{"role", "user"}, {"content", text}}};
     const auto ids = chat_prompt(chat_template, *tokenizer, messages);
     EXPECT_EQ(specials_of(*tokenizer, ids).size(), 2u);
     EXPECT_EQ(tokenizer->decode(ids, false), chat_template.render(messages));
   }
+}
+
+TEST(ChatPrompt, SpecialTokensOfToolsKeysAndVariablesStayText) {
+  const auto tokenizer = carried_tokenizer();
+  const std::string special = special_text(*tokenizer);
+  const ChatTemplate chat_template(
+      special +
+      "{{ tools | tojson }}{% for m in messages %}{{ m.role }}: {{ m.tool_calls | tojson }}{% for "
+      "k, v "
+      "in m.tool_calls[0].items() %}{{ k }}={{ v }}{% endfor %}{% endfor %}{{ documents }}");
+  const OrderedJson messages = {
+      {{"role", "user"}, {"tool_calls", {{{"a" + special, 1}, {special, {{special, special}}}}}}}};
+  ChatOptions options;
+  options.tools = {{{"name", special}, {"parameters", {{special + "b", {special, 2, nullptr}}}}}};
+  options.extra = {{"documents", {{"text", "x" + special}}}};
+  const auto ids = chat_prompt(chat_template, *tokenizer, messages, options);
+  EXPECT_EQ(specials_of(*tokenizer, ids).size(), 1u);
+  EXPECT_EQ(tokenizer->decode(ids, false), chat_template.render(messages, options));
 }
 
 TEST(ChatPrompt, IsTheTextsOwnIdsWhereNothingIsSpecial) {

@@ -217,6 +217,9 @@ TEST(RefusalTest, EveryBadFieldIsNamed) {
        "stream_options.include_usage"},
       {kCompletions, p + R"("best_of":3})", 400, "best_of"},
       {kCompletions, p + R"("suffix":"b"})", 400, "suffix"},
+      {kCompletions, p + R"("response_format":{"type":"xml"}})", 400, "response_format"},
+      {kCompletions, p + R"("response_format":"json_object"})", 400, "response_format"},
+      {kCompletions, p + R"("response_format":{"type":7}})", 400, "response_format.type"},
       {kCompletions, "{}", 400, "prompt"},
       {kCompletions, R"({"prompt":""})", 400, "prompt"},
       {kCompletions, R"({"prompt":[]})", 400, "prompt"},
@@ -231,7 +234,7 @@ TEST(RefusalTest, EveryBadFieldIsNamed) {
       {kChats, R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})", 400,
        "messages"},
       {kChats, m + R"("top_logprobs":2})", 400, "top_logprobs"},
-      {kChats, m + R"("response_format":{"type":"json_object"}})", 400, "response_format"},
+      {kChats, m + R"("response_format":{"type":"json_schema"}})", 400, "response_format"},
       {kChats, m + R"("tools":{}})", 400, "tools"},
       {"/tokenize", "{}", 400, "prompt"},
       {"/detokenize", R"({"tokens":[99999]})", 400, "tokens"},
@@ -247,6 +250,74 @@ TEST(RefusalTest, EveryBadFieldIsNamed) {
     EXPECT_FALSE(error["message"].get<std::string>().empty());
     EXPECT_EQ(error["param"], r.param.empty() ? Json() : Json(r.param)) << r.body.substr(0, 80);
   }
+}
+
+/// The signs that end things are made likely, or a small model would hardly end an object.
+Json json_request(const Json& more) {
+  const auto& tokenizer = *ServedModel::reference_moe().tokenizer;
+  Json body = {{"temperature", 2},
+               {"seed", 11},
+               {"max_tokens", 150},
+               {"response_format", {{"type", "json_object"}}},
+               {"logit_bias", Json::object()}};
+  for (const char* sign : {"\"", "}", "]", ":"})
+    body["logit_bias"][std::to_string(tokenizer.id_of(sign).value())] = 9;
+  body.update(more);
+  return body;
+}
+
+std::string streamed_text(const ServedModel::Answer& answer, const Json::json_pointer& where) {
+  std::string text;
+  for (const Json& event : events_of(answer.body))
+    for (const Json& choice : event["choices"])
+      if (choice.contains(where)) text += choice[where].get<std::string>();
+  return text;
+}
+
+TEST(JsonModeTest, EndsWithAnObjectOrByLength) {
+  const Json choices = choices_of(served().post(
+      kCompletions, json_request({{"prompt", "Data: "}, {"n", 16}, {"logprobs", 2}})));
+  int ended = 0;
+  for (const Json& choice : choices) {
+    const auto text = choice["text"].get<std::string>();
+    const bool stop = choice["finish_reason"] == "stop";
+    EXPECT_EQ(Json::accept(text), stop) << text;
+    EXPECT_FALSE(choice["logprobs"]["tokens"].empty());
+    ended += stop ? 1 : 0;
+  }
+  EXPECT_EQ(choices.size(), 16u);
+  EXPECT_GT(ended, 2);
+}
+
+TEST(JsonModeTest, StreamsWhatItGivesWhole) {
+  const Json chat = json_request({{"messages", kMessages}, {"ignore_eos", true}});
+  const Json prompt = json_request({{"prompt", "Data: "}});
+  const auto whole = choices_of(served().post(kChats, chat))[0]["message"]["content"];
+  EXPECT_EQ(whole, choices_of(served().post(kChats, chat))[0]["message"]["content"]);
+  EXPECT_EQ(whole.get<std::string>().find_first_not_of(" \n\t\r"),
+            whole.get<std::string>().find('{'));
+  Json streamed = chat;
+  streamed["stream"] = true;
+  EXPECT_EQ(whole,
+            streamed_text(served().post(kChats, streamed), Json::json_pointer("/delta/content")));
+  streamed = prompt;
+  streamed["stream"] = true;
+  EXPECT_EQ(choices_of(served().post(kCompletions, prompt))[0]["text"],
+            streamed_text(served().post(kCompletions, streamed), Json::json_pointer("/text")));
+}
+
+TEST(JsonModeTest, StopStringsCutIt) {
+  const Json body = json_request({{"prompt", "Data: "}, {"stop", ":"}});
+  const Json choice = choices_of(served().post(kCompletions, body))[0];
+  EXPECT_EQ(choice["finish_reason"], "stop");
+  EXPECT_EQ(choice["text"].get<std::string>().find(':'), std::string::npos);
+}
+
+TEST(JsonModeTest, TextIsTheDefault) {
+  Json body = {{"prompt", "Data: "}, {"seed", 3}, {"max_tokens", 12}};
+  const Json text = choices_of(served().post(kCompletions, body))[0]["text"];
+  body["response_format"] = {{"type", "text"}};
+  EXPECT_EQ(choices_of(served().post(kCompletions, body))[0]["text"], text);
 }
 
 TEST(RefusalTest, TooLongAPromptHasItsCode) {

@@ -77,6 +77,18 @@ class Clients(unittest.TestCase):
         self.assertEqual(text, whole.choices[0].message.content)
         self.assertEqual(usage.completion_tokens, 16)
 
+    def test_json_mode(self):
+        ids = file_tokenizer().convert_tokens_to_ids(list('"}:]'))
+        likely = {str(token): 9 for token in ids}
+        whole = self.client.chat.completions.create(
+            model="moe", messages=[{"role": "user", "content": "A list as JSON"}], n=16, seed=1,
+            temperature=1.5, max_tokens=200, logit_bias=likely,
+            response_format={"type": "json_object"})
+        ended = [c for c in whole.choices if c.finish_reason == "stop"]
+        self.assertGreater(len(ended), 2)
+        for choice in ended:
+            self.assertIsInstance(json.loads(choice.message.content), dict)
+
     def test_leaving_a_stream_frees_its_place(self):
         stream = self.client.completions.create(
             model="moe", prompt="a", max_tokens=900, stream=True, extra_body={"ignore_eos": True})

@@ -29,7 +29,7 @@ def connect(url):
 
 
 def head(length, extra=""):
-    return f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{extra}" \
+    return f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{extra}" \
            f"Content-Length: {length}\r\n\r\n".encode()
 
 
@@ -207,6 +207,24 @@ def terminate_under_load(server):
     server.process.wait(timeout=60)
 
 
+def terminate_with_slow_reader():
+    """Who does not read is cut when --drain is over."""
+    with RunningServer("--drain", 2, "--timeout", 60) as server:
+        where = urlparse(server.url)
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect((where.hostname, where.port))
+            reader.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 900)
+            time.sleep(1)
+            start = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(timeout=30)
+            took = time.monotonic() - start
+        assert 1 < took < 20, f"{took:.1f} s"
+        assert "1 connections cut" in server.log(), server.log()[-1000:]
+    print(f"SIGTERM with a client that does not read: ended after {took:.1f} s")
+
+
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     model = sys.argv[2] if len(sys.argv) > 2 else MODEL
@@ -215,6 +233,7 @@ def main():
                        model=model) as server:
         Run(server, count).go()
         terminate_under_load(server)
+    terminate_with_slow_reader()
     print(f"{count} requests, {time.monotonic() - start:.0f} s")
 
 

@@ -27,14 +27,14 @@ class RunningServer:
     def _wait_for_url(self):
         deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
-            found = re.search(r" at (http://\S+)", self._log())
+            found = re.search(r" at (http://\S+)", self.log())
             if found:
                 return found[1]
             time.sleep(0.05)
         self.process.kill()
-        raise RuntimeError("the server did not start\n" + self._log())
+        raise RuntimeError("the server did not start\n" + self.log())
 
-    def _log(self):
+    def log(self):
         return Path(self.output.name).read_text(encoding="utf-8", errors="replace")
 
     def __enter__(self):
@@ -45,4 +45,4 @@ class RunningServer:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=90)
         if status != 0:
-            raise RuntimeError(f"the server ended with {status}\n{self._log()[-2000:]}")
+            raise RuntimeError(f"the server ended with {status}\n{self.log()[-2000:]}")

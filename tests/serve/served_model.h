@@ -28,9 +28,10 @@ class ServedModel {
  public:
   explicit ServedModel(const ServedOptions& options = {})
       : service_(reference_moe(), {"moe", 0, options.scheduler}, template_of(options)),
-        server_(serve::Router(serve::routes_of(service_), {options.api_key, options.cors_origin},
-                              service_.metrics),
-                options.limits),
+        server_(
+            serve::Router(serve::routes_of(service_),
+                          {options.api_key, options.cors_origin, "127.0.0.1"}, service_.metrics),
+            options.limits),
         port_(server_.bind("127.0.0.1", 0)),
         thread_([this] { server_.run(); }) {}
   ~ServedModel() {

@@ -14,7 +14,10 @@ using std::chrono::milliseconds;
 /// Bytes to a server and back, whatever they are.
 class RawClient {
  public:
-  explicit RawClient(int port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  /// Who takes in few bytes soon has the server wait.
+  explicit RawClient(int port, int receive_bytes = 0) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    if (receive_bytes > 0)
+      setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<std::uint16_t>(port));
@@ -46,7 +49,7 @@ class RawClient {
 };
 
 std::string post_of(const std::string& body, const std::string& headers = {}) {
-  return "POST /v1/completions HTTP/1.1\r\nHost: x\r\n" + headers +
+  return "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n" + headers +
          "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
@@ -80,6 +83,77 @@ TEST(ServerTest, OtherSitesOnlyWhenAsked) {
   EXPECT_EQ(answer->get_header_value("Access-Control-Allow-Origin"), "https://a.example");
 }
 
+Json error_of(const std::string& raw) {
+  const std::size_t body = raw.find("\r\n\r\n");
+  if (body == std::string::npos) return {};
+  return Json::parse(raw.substr(body + 4), nullptr, false).value("error", Json());
+}
+
+/// A name of someone else's that is made to point here comes in the head as it is.
+TEST(ServerTest, OtherNamesAreRefusedOnThisMachine) {
+  const ServedModel served, known({.cors_origin = "https://proxy.example"});
+  auto status = [&](const ServedModel& server, const std::string& host) {
+    return server.get("/v1/models", {{"Host", host}}).status;
+  };
+  for (const char* host : {"localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:1", "[::1]:8080"})
+    EXPECT_EQ(status(served, host), 200) << host;
+  for (const char* host : {"evil.example", "evil.example:8080", "localhost.evil.example",
+                           "127.0.0.1.x", "[::2]", "[::1", "x:localhost", "192.168.1.1"}) {
+    const auto answer = served.get("/v1/models", {{"Host", host}});
+    EXPECT_EQ(answer.status, 403) << host;
+    EXPECT_EQ(answer.json["error"]["code"], "forbidden_origin") << host;
+  }
+  EXPECT_EQ(status(known, "proxy.example"), 200);
+  EXPECT_EQ(status(known, "evil.example"), 403);
+}
+
+TEST(ServerTest, PostsOfOtherSitesAreRefused) {
+  const ServedModel closed, open({.cors_origin = "https://a.example"}), all({.cors_origin = "*"});
+  auto status = [&](const ServedModel& server, const std::string& origin) {
+    return server.post("/tokenize", R"({"prompt":"a"})", {{"Origin", origin}}).status;
+  };
+  const std::string own = "http://127.0.0.1:" + std::to_string(closed.port());
+  EXPECT_EQ(status(closed, own), 200);
+  for (const char* origin :
+       {"https://a.example", "null", "http://127.0.0.1:1", "http://127.0.0.1"}) {
+    EXPECT_EQ(status(closed, origin), 403) << origin;
+    EXPECT_EQ(status(all, origin), 200) << origin;
+  }
+  EXPECT_EQ(status(open, "https://a.example"), 200);
+  EXPECT_EQ(status(open, "https://b.example"), 403);
+}
+
+TEST(ServerTest, MoreConnectionsThanMayWaitAreTurnedAway) {
+  const ServedModel served({.limits = {.patience = std::chrono::seconds(2), .connections = 2}});
+  std::vector<std::unique_ptr<RawClient>> idle;
+  for (int i = 0; i < 66; ++i) {
+    idle.push_back(std::make_unique<RawClient>(served.port()));
+    idle.back()->send("GET /health");  // half a request keeps its place
+  }
+  RawClient more(served.port());
+  const std::string answer = more.read_all();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
+  EXPECT_EQ(error_of(answer)["code"], "too_many_connections");
+  EXPECT_NE(answer.find("\r\nRetry-After: "), std::string::npos);
+  idle.clear();
+  EXPECT_EQ(served.get("/health").status, 200);
+}
+
+/// Who never reads may hold the end up no longer than it was given.
+TEST(ServerTest, SlowReadersAreCutAtTheEnd) {
+  auto served = std::make_unique<ServedModel>(
+      ServedOptions{.limits = {.patience = std::chrono::seconds(60)}});
+  RawClient reader(served->port(), 4096);
+  std::string pages;
+  for (int i = 0; i < 900; ++i) pages += "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  reader.send(pages);
+  std::this_thread::sleep_for(milliseconds(500));
+  const auto start = std::chrono::steady_clock::now();
+  served->server().stop(start + milliseconds(500));
+  served.reset();  // waits for run()
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
 TEST(ServerTest, LargeBodiesAre413) {
   const ServedModel served;
   const std::string large(150000, 'a');
@@ -103,11 +177,14 @@ TEST(ServerTest, LongHeadsAreRefused) {
 TEST(ServerTest, AmbiguousLengthsAreRefused) {
   const ServedModel served;
   const std::string body = R"({"prompt":"a"})";
-  for (const char* extra : {"Transfer-Encoding: chunked\r\n", "Content-Length: 3\r\n",
-                            "Transfer-Encoding: identity\r\n", "Content-Length: -5\r\n"}) {
+  for (const char* extra :
+       {"Transfer-Encoding: chunked\r\n", "Content-Length: 3\r\n",
+        "Transfer-Encoding: identity\r\n", "Content-Length: -5\r\n", "Host: evil.example\r\n"}) {
     RawClient client(served.port());
     client.send(post_of(body, extra));
-    EXPECT_TRUE(client.read_all().starts_with("HTTP/1.1 400")) << extra;
+    const std::string answer = client.read_all();
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << extra;
+    EXPECT_EQ(error_of(answer)["type"], "invalid_request_error") << extra << answer;
   }
 }
 

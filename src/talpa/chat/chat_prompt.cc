@@ -9,30 +9,40 @@ namespace talpa::chat {
 
 namespace {
 
-/// A character of the private use area in UTF-8.
-std::string private_character(std::uint32_t code) {
+/// A character of three bytes in UTF-8.
+std::string character_of(std::uint32_t code) {
   return {static_cast<char>(0xe0 | (code >> 12)), static_cast<char>(0x80 | ((code >> 6) & 0x3f)),
           static_cast<char>(0x80 | (code & 0x3f))};
 }
 
-template <class Visit>
-void visit_strings(OrderedJson& json, const Visit& visit) {
-  if (json.is_string()) return visit(json.get_ref<std::string&>());
-  if (!json.is_structured()) return;
-  for (auto& item : json) visit_strings(item, visit);
+/// A copy with all strings changed, those of keys too.
+template <class Change>
+OrderedJson changed(const OrderedJson& json, const Change& change) {
+  if (json.is_string()) return change(json.get_ref<const std::string&>());
+  if (!json.is_structured()) return json;
+  OrderedJson copy(json.type());
+  for (const auto& [key, value] : json.items()) {
+    if (json.is_array())
+      copy.push_back(changed(value, change));
+    else
+      copy[change(key)] = changed(value, change);
+  }
+  return copy;
 }
 
-/// A mark that no message contains.
-std::string unused_mark(OrderedJson& messages) {
-  for (std::uint32_t code = 0xe000; code < 0xf900; ++code) {
-    const std::string mark = private_character(code);
-    bool used = false;
-    visit_strings(messages, [&](const std::string& text) {
-      used = used || text.find(mark) != std::string::npos;
-    });
-    if (!used) return mark;
+/// A mark that does not stand in the text: a letter of the Yi script, which no template writes, and
+/// which nothing changes or escapes, as it would a private character.
+std::string unused_mark(const std::string& text) {
+  for (std::uint32_t code = 0xa000; code < 0xa48d; ++code) {
+    std::string mark = character_of(code);
+    if (text.find(mark) == std::string::npos) return mark;
   }
-  fail(ErrorCode::kUnsupported, "the messages contain every private character");
+  fail(ErrorCode::kUnsupported, "the messages contain every letter of the Yi script");
+}
+
+/// All that strangers wrote.
+std::string dumped(const OrderedJson& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, OrderedJson::error_handler_t::replace);
 }
 
 /// Texts of special tokens, the longest first.
@@ -53,8 +63,8 @@ const std::string* text_at(const std::vector<std::string>& texts, std::string_vi
 }
 
 /// Puts the mark behind the first byte of every special token's text, which is ASCII.
-void mark_specials(const std::vector<std::string>& texts, const std::string& mark,
-                   std::string& text) {
+std::string mark_specials(const std::vector<std::string>& texts, const std::string& mark,
+                          const std::string& text) {
   std::string marked;
   for (std::size_t i = 0; i < text.size();) {
     const std::string* special = text_at(texts, std::string_view(text).substr(i));
@@ -65,18 +75,23 @@ void mark_specials(const std::vector<std::string>& texts, const std::string& mar
     marked += text[i] + mark + special->substr(1);
     i += special->size();
   }
-  text = std::move(marked);
+  return marked;
 }
 
 }  // namespace
 
 std::vector<TokenId> chat_prompt(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
                                  const OrderedJson& messages, const ChatOptions& options) {
-  OrderedJson marked = messages;
-  const std::string mark = unused_mark(marked);
+  const std::string mark =
+      unused_mark(dumped(messages) + dumped(options.tools) + dumped(options.extra));
   const std::vector<std::string> texts = special_texts(tokenizer);
-  visit_strings(marked, [&](std::string& text) { mark_specials(texts, mark, text); });
-  const std::string rendered = chat_template.render(marked, options);
+  auto marked = [&](const OrderedJson& json) {
+    return changed(json, [&](const std::string& text) { return mark_specials(texts, mark, text); });
+  };
+  ChatOptions marked_options = options;
+  marked_options.tools = marked(options.tools);
+  marked_options.extra = marked(options.extra);
+  const std::string rendered = chat_template.render(marked(messages), marked_options);
 
   std::vector<TokenId> ids;
   auto append = [&](std::string_view text, bool parse_special) {

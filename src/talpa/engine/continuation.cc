@@ -13,7 +13,8 @@ Continuation::Continuation(const LoadedModel& loaded, std::span<const TokenId> p
       num_prompt_(prompt.size()),
       max_tokens_(options.max_tokens),
       sampler_(options.sampler),
-      filter_(options.stop) {
+      filter_(options.stop),
+      json_(options.json) {
   if (prompt.empty()) fail(ErrorCode::kUsage, "the prompt is empty: there is nothing to continue");
   if (max_tokens_ < 0)
     fail(ErrorCode::kConfig, "max_tokens: expected a count, got {}", max_tokens_);
@@ -29,7 +30,18 @@ Continuation::Continuation(const LoadedModel& loaded, std::span<const TokenId> p
 }
 
 TokenId Continuation::sample(std::span<const float> logits) {
-  return sampler_.sample(logits, history_, generated().size());
+  if (!json_) return sampler_.sample(logits, history_, generated().size());
+  return sampler_.sample(logits, history_, generated().size(),
+                         [this](std::span<float> changed) { mask(changed); });
+}
+
+/// Leaves what can go on with the JSON; it ends by its last brace.
+void Continuation::mask(std::span<float> logits) const {
+  if (!json_->mask(json_text_, logits))
+    fail(ErrorCode::kUnsupported, "no token of the vocabulary can go on with the JSON object");
+  for (const TokenId end : ends_)
+    if (end >= 0 && static_cast<std::size_t>(end) < logits.size())
+      logits[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
 }
 
 std::string Continuation::accept(TokenId token) {
@@ -38,9 +50,13 @@ std::string Continuation::accept(TokenId token) {
     return flush();
   }
   history_.push_back(token);
+  if (json_) json_text_.push(json_->bytes(token));
   std::string text = stream_ ? filter_.push(stream_->push(token)) : std::string();
   if (filter_.stopped()) {
     finished_ = FinishReason::kStop;
+  } else if (json_ && json_text_.complete()) {
+    finished_ = FinishReason::kStop;
+    text += flush();
   } else if (generated().size() >= static_cast<std::size_t>(max_tokens_)) {
     finished_ = FinishReason::kLength;
     text += flush();

@@ -31,6 +31,7 @@ class Continuation {
   std::optional<FinishReason> finished() const { return finished_; }
 
  private:
+  void mask(std::span<float> logits) const;
   std::string flush();
 
   std::vector<TokenId> history_;
@@ -40,6 +41,8 @@ class Continuation {
   Sampler sampler_;
   std::optional<DecodeStream> stream_;
   StopFilter filter_;
+  std::shared_ptr<const JsonTokens> json_;
+  JsonAcceptor json_text_;  ///< what was generated, if it must be JSON
   std::optional<FinishReason> finished_;
 };
 

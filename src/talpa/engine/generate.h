@@ -2,10 +2,12 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "talpa/engine/json_tokens.h"
 #include "talpa/engine/model.h"
 #include "talpa/engine/sampler.h"
 
@@ -15,6 +17,9 @@ struct GenerateOptions {
   int max_tokens = 128;
   std::vector<std::string> stop;  ///< text that ends generation; not part of the output
   bool ignore_eos = false;
+  /// If set, of the model's tokenizer: the text is one JSON object, or the beginning of one where
+  /// `max_tokens` or a stop string cut it. It ends with the object.
+  std::shared_ptr<const JsonTokens> json;
   SamplerOptions sampler;
   const std::atomic<bool>* cancelled = nullptr;
 };

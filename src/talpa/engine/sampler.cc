@@ -105,10 +105,11 @@ Sampler::Sampler(const SamplerOptions& options)
 }
 
 TokenId Sampler::sample(std::span<const float> logits_V, std::span<const TokenId> history,
-                        std::size_t num_generated) {
+                        std::size_t num_generated, const LogitMask& mask) {
   std::vector<float> logits(logits_V.begin(), logits_V.end());
   penalise(options_, history, logits);
   shift(options_, history.last(std::min(num_generated, history.size())), logits);
+  if (mask) mask(logits);
   const auto best = std::max_element(logits.begin(), logits.end());
   if (best == logits.end() || !std::isfinite(*best))
     fail(ErrorCode::kFormat, "the logits are not finite; the model's weights are damaged");
@@ -117,7 +118,8 @@ TokenId Sampler::sample(std::span<const float> logits_V, std::span<const TokenId
   std::vector<Candidate> candidates;
   candidates.reserve(logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i)
-    if (!std::isnan(logits[i])) candidates.push_back({logits[i], static_cast<TokenId>(i)});
+    if (logits[i] > -std::numeric_limits<float>::infinity())  // nor NaN
+      candidates.push_back({logits[i], static_cast<TokenId>(i)});
   if (const auto k = static_cast<std::size_t>(options_.top_k); k > 0 && k < candidates.size()) {
     std::partial_sort(candidates.begin(), candidates.begin() + options_.top_k, candidates.end(),
                       better);

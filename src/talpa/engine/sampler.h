@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,14 +54,17 @@ struct SamplerOptions {
   bool operator==(const SamplerOptions&) const = default;
 };
 
-/// Chooses tokens: penalties and biases, then top-k, top-p, min-p on the tempered distribution.
-/// Greedy takes the highest logit, ties to the lowest id.
+/// Sets logits of tokens that must not come to minus infinity.
+using LogitMask = std::function<void(std::span<float>)>;
+
+/// Chooses tokens: penalties, biases and a mask, then top-k, top-p, min-p on the tempered
+/// distribution. Greedy takes the highest logit, ties to the lowest id.
 class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);
   /// `history` is the prompt and what came after it; the last `num_generated` were generated.
   TokenId sample(std::span<const float> logits, std::span<const TokenId> history,
-                 std::size_t num_generated = 0);
+                 std::size_t num_generated = 0, const LogitMask& mask = {});
 
  private:
   SamplerOptions options_;

@@ -7,14 +7,6 @@ namespace talpa::serve {
 
 namespace {
 
-struct ResponseFormatBody {
-  std::string type = "text";
-
-  static constexpr auto fields() {
-    return std::tuple{field("type", &ResponseFormatBody::type, "text")};
-  }
-};
-
 struct ChatBody : SamplingBody {
   OrderedJson messages;
   OrderedJson tools;
@@ -23,7 +15,6 @@ struct ChatBody : SamplingBody {
   bool add_generation_prompt = true;
   bool logprobs = false;
   int top_logprobs = 0;
-  ResponseFormatBody response_format;
 
   static constexpr auto fields() {
     using C = ChatBody;
@@ -35,8 +26,7 @@ struct ChatBody : SamplingBody {
                    field("max_completion_tokens", &C::max_completion_tokens, "as max_tokens"),
                    field("add_generation_prompt", &C::add_generation_prompt, "for the template"),
                    field("logprobs", &C::logprobs, "tell those of the tokens"),
-                   field("top_logprobs", &C::top_logprobs, "and of so many of the most likely"),
-                   field("response_format", &C::response_format, "type: text")});
+                   field("top_logprobs", &C::top_logprobs, "and of so many of the most likely")});
   }
 };
 
@@ -77,8 +67,6 @@ void check(ChatBody& body) {
   check_num_top("top_logprobs", body.top_logprobs);
   if (body.top_logprobs > 0 && !body.logprobs)
     fail_field("top_logprobs", "needs logprobs to be true");
-  if (body.response_format.type != "text")
-    fail_field("response_format", "only {{\"type\": \"text\"}} is supported");
   if (body.max_completion_tokens) body.max_tokens = body.max_completion_tokens;
 }
 
@@ -144,6 +132,7 @@ HttpReply answer_chat(Service& service, const HttpRequest& http) {
   CompletionRequest request{.generate = generate_options(body, service.vocab_size())};
   request.prompt = prompt_of(service, body);
   request.generate.max_tokens = max_tokens_of(service, body.max_tokens, 0, request.prompt.size());
+  if (wants_json(body)) request.generate.json = service.json_tokens();
   if (body.logprobs) request.logprobs = body.top_logprobs;
   return answer(service, copies_of(request, body.n),
                 std::make_unique<ChatFormat>(service, body.logprobs), body, http);

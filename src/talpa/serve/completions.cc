@@ -113,6 +113,7 @@ HttpReply answer_completion(Service& service, const HttpRequest& http) {
   CompletionRequest request{.generate = generate_options(body, service.vocab_size()),
                             .logprobs = body.logprobs,
                             .score_prompt = body.echo && body.logprobs};
+  if (wants_json(body)) request.generate.json = service.json_tokens();
   std::vector<CompletionRequest> requests;
   std::vector<std::string> echoed;
   std::vector<Prompt> prompts = prompts_of(service, body.prompt);

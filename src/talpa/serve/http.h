@@ -10,7 +10,7 @@ namespace talpa::serve {
 
 /// A request as it came, body and all.
 struct HttpRequest {
-  std::string method, path, body, remote, authorization;
+  std::string method, path, body, remote, authorization, host, origin;
   std::function<bool()> client_gone = [] { return false; };
 };
 

@@ -4,7 +4,9 @@
 
 #include "talpa/base/error.h"
 #include "talpa/base/log.h"
+#include "talpa/serve/api_error.h"
 #include "talpa/serve/connection.h"
+#include "talpa/serve/open_sockets.h"
 
 namespace talpa::serve {
 
@@ -12,6 +14,7 @@ namespace {
 
 constexpr std::size_t kHeadBytes = 64 * 1024;
 constexpr int kBacklog = 1024;
+constexpr std::size_t kMayWait = 64;  ///< clients that are accepted and have no thread yet
 constexpr std::chrono::milliseconds kIdle{5000};  ///< between two requests of a connection
 
 thread_local Connection* current_connection = nullptr;
@@ -24,11 +27,9 @@ bool is_ambiguous(const httplib::Request& request) {
   if (chunked && strcasecmp(request.get_header_value("Transfer-Encoding").c_str(), "chunked") != 0)
     return true;
   const std::string length = request.get_header_value("Content-Length");
-  return lengths > 1 || encodings > 1 || (chunked && lengths > 0) ||
-         length.find_first_not_of("0123456789") != std::string::npos;
+  return lengths > 1 || encodings > 1 || request.get_header_value_count("Host") > 1 ||
+         (chunked && lengths > 0) || length.find_first_not_of("0123456789") != std::string::npos;
 }
-
-struct Ambiguous {};
 
 HttpRequest to_request(const httplib::Request& from) {
   return {.method = from.method,
@@ -36,7 +37,23 @@ HttpRequest to_request(const httplib::Request& from) {
           .body = from.body,
           .remote = from.remote_addr,
           .authorization = from.get_header_value("Authorization"),
+          .host = from.get_header_value("Host"),
+          .origin = from.get_header_value("Origin"),
           .client_gone = [connection = current_connection] { return connection->gone(); }};
+}
+
+struct Ambiguous {
+  HttpRequest head;
+};
+
+/// An answer of which the library knows nothing, the last on its connection.
+std::string bytes_of(const HttpReply& reply) {
+  std::string head =
+      fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n", reply.status,
+                  reply.status == 503 ? "Service Unavailable" : "Bad Request", reply.content_type,
+                  reply.body.size());
+  for (const auto& [name, value] : reply.headers) head += fmt::format("{}: {}\r\n", name, value);
+  return head + "Connection: close\r\n\r\n" + reply.body;
 }
 
 }  // namespace
@@ -81,21 +98,58 @@ class HttpServer::Impl : public httplib::Server {
       if (poll(&item, 1, 100) <= 0) continue;
       const int socket = accept4(svr_sock_, nullptr, nullptr, SOCK_CLOEXEC);
       if (socket >= 0) {
-        pool.enqueue([this, socket] { process_and_close_socket(socket); });
+        take(socket, pool);
       } else if (errno == EMFILE || errno == ENFILE) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
     }
+    if (const std::size_t cut = open_.end_all(end_); cut > 0)
+      log::warn("{} connections cut: their clients did not take the answers in time", cut);
     pool.shutdown();
     ::close(svr_sock_.exchange(INVALID_SOCKET));
   }
-  void end() { stopping_ = true; }
+  void end(std::chrono::steady_clock::time_point end) {
+    if (stopping_) return;
+    end_ = end;
+    stopping_ = true;
+  }
 
  private:
+  void take(int socket, httplib::ThreadPool& pool) {
+    if (open_.size() >= static_cast<std::size_t>(limits_.connections) + kMayWait)
+      return turn_away(socket);
+    open_.add(socket);
+    pool.enqueue([this, socket] { process_and_close_socket(socket); });
+  }
+
+  void turn_away(int socket) {
+    Connection connection(socket, std::chrono::seconds(0));
+    ApiError error(503, "too many connections");
+    error.type = "server_error";
+    error.code = "too_many_connections";
+    tell(connection, {}, error.reply());
+    ::shutdown(socket, SHUT_WR);
+    std::array<char, 16384> dropped;  // else closing would be a reset, and the answer may be lost
+    ::recv(socket, dropped.data(), dropped.size(), MSG_DONTWAIT);
+  }
+
+  void tell(Connection& connection, HttpRequest request, const HttpReply& reply) {
+    int port = 0;
+    connection.get_remote_ip_and_port(request.remote, port);
+    connection.write(bytes_of(reply));
+    router_.log(request, reply, 0, true);
+  }
+
   bool process_and_close_socket(socket_t socket) override {
     const int yes = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     Connection connection(socket, limits_.patience);
+    answer_all(connection);
+    open_.remove(socket);
+    return true;
+  }
+
+  void answer_all(Connection& connection) {
     current_connection = &connection;
     bool good = true;
     while (good && wait(connection)) {
@@ -106,10 +160,10 @@ class HttpServer::Impl : public httplib::Server {
       try {
         good = process_request(connection, stopping_, closed,
                                [this](httplib::Request& request) { prepare(request); });
-      } catch (const Ambiguous&) {
+      } catch (const Ambiguous& ambiguous) {
         connection.close_after();
-        connection.write(std::string(
-            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+        tell(connection, ambiguous.head,
+             router_.broken(400, "the head of the request can be read in two ways"));
       } catch (const std::exception& error) {
         log::error("a connection broke off: {}", error.what());
         good = false;
@@ -118,7 +172,6 @@ class HttpServer::Impl : public httplib::Server {
       good = good && !connection.is_last();
     }
     current_connection = nullptr;
-    return good;
   }
 
   bool wait(const Connection& connection) const {
@@ -134,7 +187,7 @@ class HttpServer::Impl : public httplib::Server {
   /// Takes from a head what would make the library unpack bodies, send parts of answers, or read
   /// to the end of the connection.
   void prepare(httplib::Request& request) {
-    if (is_ambiguous(request)) throw Ambiguous();
+    if (is_ambiguous(request)) throw Ambiguous{to_request(request)};
     for (const char* name : {"Content-Encoding", "Accept-Encoding"}) request.headers.erase(name);
     request.ranges.clear();
     if (request.is_multipart_form_data() || request.has_header("Content-Type")) {
@@ -206,6 +259,8 @@ class HttpServer::Impl : public httplib::Server {
 
   Router router_;
   HttpLimits limits_;
+  OpenSockets open_;
+  std::chrono::steady_clock::time_point end_;
   std::atomic<bool> stopping_{false};
   static thread_local bool answered_;
   static thread_local std::chrono::steady_clock::time_point start_;
@@ -220,6 +275,6 @@ HttpServer::~HttpServer() = default;
 
 int HttpServer::bind(const std::string& host, int port) { return impl_->open(host, port); }
 void HttpServer::run() { impl_->serve(); }
-void HttpServer::stop() { impl_->end(); }
+void HttpServer::stop(std::chrono::steady_clock::time_point end) { impl_->end(end); }
 
 }  // namespace talpa::serve

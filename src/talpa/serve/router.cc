@@ -22,7 +22,10 @@ bool same_method(const std::string& asked, const std::string& has) {
 }  // namespace
 
 Router::Router(std::vector<Route> routes, RouterOptions options, Metrics& metrics)
-    : routes_(std::move(routes)), options_(std::move(options)), metrics_(metrics) {}
+    : routes_(std::move(routes)),
+      options_(std::move(options)),
+      origins_(options_.host, options_.cors_origin),
+      metrics_(metrics) {}
 
 const Route* Router::find(const HttpRequest& request) const {
   for (const Route& route : routes_)
@@ -36,23 +39,31 @@ HttpReply Router::finished(HttpReply reply) const {
   return reply;
 }
 
+/// No method of this path, or nothing there.
+std::optional<HttpReply> Router::refuse_path(const HttpRequest& head) const {
+  std::string allowed;
+  for (const Route& other : routes_)
+    if (other.path == head.path) allowed = other.method;
+  if (head.method == "OPTIONS" && !allowed.empty() && !options_.cors_origin.empty())
+    return finished({.status = 204,
+                     .headers = {{"Access-Control-Allow-Methods", "GET, POST"},
+                                 {"Access-Control-Allow-Headers", "Authorization, Content-Type"}}});
+  if (allowed.empty())
+    return broken(404, fmt::format("there is nothing at {}", head.path.substr(0, 100)));
+  HttpReply reply = broken(405, fmt::format("{} takes {}", head.path, allowed));
+  reply.headers.emplace_back("Allow", allowed);
+  return reply;
+}
+
 std::optional<HttpReply> Router::refuse(const HttpRequest& head) const {
-  const Route* route = find(head);
-  if (route == nullptr) {
-    std::string allowed;
-    for (const Route& other : routes_)
-      if (other.path == head.path) allowed = other.method;
-    if (head.method == "OPTIONS" && !allowed.empty() && !options_.cors_origin.empty())
-      return finished(
-          {.status = 204,
-           .headers = {{"Access-Control-Allow-Methods", "GET, POST"},
-                       {"Access-Control-Allow-Headers", "Authorization, Content-Type"}}});
-    if (allowed.empty())
-      return broken(404, fmt::format("there is nothing at {}", head.path.substr(0, 100)));
-    HttpReply reply = broken(405, fmt::format("{} takes {}", head.path, allowed));
-    reply.headers.emplace_back("Allow", allowed);
-    return reply;
+  if (const std::string reason = origins_.refusal(head); !reason.empty()) {
+    ApiError error(403, reason);
+    error.type = "permission_error";
+    error.code = "forbidden_origin";
+    return finished(error.reply());
   }
+  const Route* route = find(head);
+  if (route == nullptr) return refuse_path(head);
   if (!route->needs_key || options_.api_key.empty() ||
       equal_secrets(head.authorization, "Bearer " + options_.api_key))
     return std::nullopt;

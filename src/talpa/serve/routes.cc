@@ -73,6 +73,11 @@ Service::Service(const LoadedModel& loaded_, ServiceOptions options_,
       scheduler(loaded, options.scheduler),
       text(tokenizer(), scheduler.context()) {}
 
+std::shared_ptr<const JsonTokens> Service::json_tokens() {
+  std::call_once(json_made_, [this] { json_ = std::make_shared<JsonTokens>(tokenizer()); });
+  return json_;
+}
+
 std::vector<Route> routes_of(Service& service) {
   Service* s = &service;
   using R = const HttpRequest&;

@@ -76,6 +76,14 @@ GenerateOptions generate_options(const SamplingBody& body, int vocab_size) {
   return options;
 }
 
+bool wants_json(const SamplingBody& body) {
+  const std::string& type = body.response_format.type;
+  if (type != "text" && type != "json_object")
+    fail_field("response_format", "only the types text and json_object are supported, not {}",
+               type.substr(0, 40));
+  return type == "json_object";
+}
+
 void check_num_top(const std::string& field, int count) {
   if (count < 0 || count > kMaxTop)
     fail_field(field, "expected a count from 0 to {}, got {}", kMaxTop, count);

@@ -14,6 +14,14 @@ struct StreamOptionsBody {
   }
 };
 
+struct ResponseFormatBody {
+  std::string type = "text";
+
+  static constexpr auto fields() {
+    return std::tuple{field("type", &ResponseFormatBody::type, "text or json_object")};
+  }
+};
+
 /// What requests for completions and for chats have in common.
 struct SamplingBody {
   double temperature = 1;
@@ -32,6 +40,7 @@ struct SamplingBody {
   bool ignore_eos = false;
   bool stream = false;
   StreamOptionsBody stream_options;
+  ResponseFormatBody response_format;
 
   template <class C>
   static constexpr auto fields_of() {
@@ -50,13 +59,17 @@ struct SamplingBody {
                       field("n", &C::n, "answers to each prompt"),
                       field("ignore_eos", &C::ignore_eos, "go on after an end-of-text token"),
                       field("stream", &C::stream, "send the text as it comes"),
-                      field("stream_options", &C::stream_options, "include_usage")};
+                      field("stream_options", &C::stream_options, "include_usage"),
+                      field("response_format", &C::response_format, "type")};
   }
 };
 
 /// The options of one answer, without max_tokens. Throws ApiError naming the field that is out of
 /// range. Without a seed one is drawn.
 GenerateOptions generate_options(const SamplingBody& body, int vocab_size);
+
+/// Whether the text is to be a JSON object. Throws ApiError for another format than that or text.
+bool wants_json(const SamplingBody& body);
 
 /// Throws ApiError unless 0 <= count <= 20, the log-probabilities that may be asked for.
 void check_num_top(const std::string& field, int count);

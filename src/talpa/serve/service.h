@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "talpa/chat/chat_template.h"
@@ -37,6 +38,8 @@ struct Service {
     return std::min(loaded.model->config().vocab_size, static_cast<int>(tokenizer().vocab_size()));
   }
   void check_text(std::size_t bytes) const { text.check(bytes); }
+  /// For texts that must be JSON; made at its first use.
+  std::shared_ptr<const JsonTokens> json_tokens();
 
   const LoadedModel& loaded;
   ServiceOptions options;
@@ -45,6 +48,10 @@ struct Service {
   std::int64_t created;  ///< seconds since 1970
   Scheduler scheduler;
   ServedText text;
+
+ private:
+  std::once_flag json_made_;
+  std::shared_ptr<const JsonTokens> json_;
 };
 
 /// Every endpoint.

@@ -17,7 +17,8 @@ namespace talpa::cli {
 
 namespace {
 
-constexpr int kMaxServedContext = 8192;  ///< where none is asked for: memory is taken by it
+constexpr int kMaxServedContext = 8192;        ///< where none is asked for: memory is taken by it
+constexpr std::chrono::seconds kLastWords{2};  ///< for telling clients that the rest is dropped
 
 struct ServeOptions : CommonOptions, ModelOptions {
   std::string host = "127.0.0.1";
@@ -75,7 +76,7 @@ void wait_for_signal(const std::atomic<bool>& interrupted, int drain_seconds, Wo
     std::this_thread::sleep_for(milliseconds(20));
   if (!scheduler.idle()) log::warn("not finished in {} s: the rest is dropped", drain_seconds);
   scheduler.stop();
-  server.stop();
+  server.stop(std::max(end, std::chrono::steady_clock::now() + kLastWords));
 }
 
 /// Large bodies of many threads would each stay with an arena of the allocator's.
@@ -110,8 +111,8 @@ void serve_encoder(const ServeOptions& options) {
   serve::EncoderService service(loaded, {.model_name = model_name(options),
                                          .context = options.scheduler.context,
                                          .queue = options.scheduler.queue});
-  serve::Router router(serve::routes_of(service), {options.api_key, options.cors_origin},
-                       service.metrics);
+  serve::Router router(serve::routes_of(service),
+                       {options.api_key, options.cors_origin, options.host}, service.metrics);
   answer_requests(options, std::move(router), service, service.options.model_name,
                   fmt::format("encoder, context {}", service.text.context));
 }
@@ -122,8 +123,8 @@ void run(const ServeOptions& options) {
   const LoadedModel loaded = load_model(options.model, engine_options(options, options));
   tokenizer_of(loaded);
   serve::Service service(loaded, service_options(options, loaded), template_of(options, loaded));
-  serve::Router router(serve::routes_of(service), {options.api_key, options.cors_origin},
-                       service.metrics);
+  serve::Router router(serve::routes_of(service),
+                       {options.api_key, options.cors_origin, options.host}, service.metrics);
   answer_requests(options, std::move(router), service.scheduler, service.options.model_name,
                   fmt::format("context {}, {} at once", service.scheduler.context(),
                               options.scheduler.parallel));
@@ -144,7 +145,7 @@ void add_network_options(CLI::App& app, ServeOptions& options) {
   app.add_option("--cors-origin", options.cors_origin,
                  "Let pages of this origin call the server, * = all")
       ->group(kGroup);
-  count("--connections", options.connections, "Connections at once; others wait")
+  count("--connections", options.connections, "Connections at once; 64 more wait")
       ->check(CLI::Range(1, 900))
       ->type_name("N");
   count("--max-body", options.max_body, "Size of a request at most")->type_name("MIB");
