@@ -60,8 +60,25 @@ TEST(EncoderTest, PoolsAsTheFolderSays) {
   const LoadedEncoder loaded = load_encoder(scratch / "m", {.threads = 2});
   EXPECT_EQ(loaded.files.config.pooling, Pooling::kFirst);
   expect_near(loaded.encoder->embed(bert_texts()), bert_expected()["first"], 2e-6);
-  std::ofstream(scratch / "m/1_Pooling/config.json") << R"({"pooling_mode_max_tokens": true})";
-  EXPECT_THROW(open_encoder(scratch / "m"), Error);
+  for (const char* bad :
+       {R"({"pooling_mode_max_tokens": true})", R"({"pooling_mode_mean_tokens": 1})",
+        R"({"pooling_mode_mean_tokens": false})"}) {
+    std::ofstream(scratch / "m/1_Pooling/config.json") << bad;
+    EXPECT_THROW(open_encoder(scratch / "m"), Error) << bad;
+  }
+}
+
+TEST(EncoderTest, ModulesBehindPoolingAreNotLeftOutInSilence) {
+  const Scratch scratch;
+  copy_bert(scratch / "m");
+  const std::string known = R"([{"type": "sentence_transformers.models.Transformer"},
+    {"type": "sentence_transformers.models.Normalize"})";
+  std::ofstream(scratch / "m/modules.json") << known << "]";
+  EXPECT_NO_THROW(open_encoder(scratch / "m"));
+  std::ofstream(scratch / "m/modules.json")
+      << known << R"(, {"type": "sentence_transformers.models.Dense"}])";
+  EXPECT_TALPA_ERROR(open_encoder(scratch / "m"), kUnsupported,
+                     "sentence_transformers.models.Dense");
 }
 
 TEST(EncoderTest, AVectorDoesNotDependOnTheOthers) {

@@ -94,6 +94,8 @@ void start_laboratory(const CommandInfo& command, int argc, char** argv) {
          command.name, places[0].string(), places[1].string());
   }
   ::setenv("OMP_WAIT_POLICY", "passive", 0);
+  // An error is one line: without c10d's traces of its own stack.
+  ::setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);
   if (const std::string threads = threads_argument(argc, argv); !threads.empty())
     ::setenv("OMP_NUM_THREADS", threads.c_str(), 1);
   ::execv(laboratory->c_str(), argv);

@@ -160,6 +160,7 @@ class ProcessGroup {
          child.line.erase(0, end + 1))
       fmt::print(stderr, "rank {}: {}\n", rank, child.line.substr(0, end));
     if (n == 0) {
+      if (!child.line.empty()) fmt::print(stderr, "rank {}: {}\n", rank, child.line);
       ::close(child.output);
       child.output = -1;
     }

@@ -15,7 +15,9 @@ namespace {
 static_assert(sizeof(c10d::ProcessGroupGloo) == 488);
 static_assert(sizeof(c10d::ProcessGroupGloo::Options) == 184);
 
-// A lost process is found by its connections and heartbeats; waiting for a slow one is right.
+// A lost process is found by its connections and heartbeats; waiting for a slow one is right. Not
+// so while processes meet, when none is watched.
+constexpr std::chrono::seconds kMeeting{60};
 constexpr std::chrono::hours kTimeout{24};
 
 std::shared_ptr<gloo::transport::Device> device_for(const std::string& address) {
@@ -37,9 +39,11 @@ c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& device,
          "trainer.device = {}: several processes train on CPUs only; their collectives on GPUs "
          "need NCCL's headers, which this build lacks",
          device);
-  auto options = c10d::ProcessGroupGloo::Options::create(kTimeout);
+  auto options = c10d::ProcessGroupGloo::Options::create(kMeeting);
   options->devices = {device_for(address)};
-  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+  auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+  group->setTimeout(kTimeout);
+  return group;
 }
 
 }  // namespace talpa::collective

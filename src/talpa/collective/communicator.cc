@@ -79,10 +79,17 @@ void Communicator::sum(at::Tensor x) {
   if (x.numel() > 0) run("all-reduce", [&] { return backend_->allreduce(tensors); });
 }
 
-void Communicator::sum(std::span<double> values) { sum(tensor_of(values)); }
+// An operation that cannot end keeps writing: into memory that it owns.
+void Communicator::sum_view(const at::Tensor& view) {
+  at::Tensor own = view.clone();
+  sum(own);
+  at::Tensor(view).copy_(own);
+}
+
+void Communicator::sum(std::span<double> values) { sum_view(tensor_of(values)); }
 
 void Communicator::sum(std::vector<std::int64_t>& values) {
-  sum(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong));
+  sum_view(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong));
 }
 
 void Communicator::broadcast(at::Tensor x, int root) {

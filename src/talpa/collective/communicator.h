@@ -49,6 +49,7 @@ class Communicator {
   void announce_failure(const std::string& reason) noexcept { peers_->announce_failure(reason); }
 
  private:
+  void sum_view(const at::Tensor& view);
   template <class Start>
   void run(const char* operation, Start&& start);
   [[noreturn]] void fail_lost(const char* operation, const std::string& lost);

@@ -59,8 +59,18 @@ void Mesh::close() {
 std::unique_ptr<Communicator> Mesh::subgroup(const std::string& name, int first, int stride,
                                              int size) {
   const auto store = c10::make_intrusive<c10d::PrefixStore>(name, store_);
-  return std::make_unique<Communicator>(
-      make_backend(device_, place_.address, store, (place_.rank - first) / stride, size), peers_);
+  std::string reason;
+  try {
+    return std::make_unique<Communicator>(
+        make_backend(device_, place_.address, store, (place_.rank - first) / stride, size), peers_);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  const auto lost = peers_->diagnose();
+  fail(ErrorCode::kIo, "rank {} of {} could not meet the others: {}", place_.rank, place_.size,
+       lost ? *lost : reason.substr(0, reason.find('\n')));
 }
 
 }  // namespace talpa::collective

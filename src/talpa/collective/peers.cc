@@ -138,8 +138,9 @@ void Peers::look(std::vector<std::int64_t>& beats, std::vector<double>& silent, 
   const std::lock_guard lock(store_mutex_);
   store_->add(beat_key(rank_), 1);
   if (store_->check({kFailure})) {
+    const std::string failure = text_of(store_->get(kFailure));
     const std::lock_guard state(mutex_);
-    if (!lost_) lost_ = text_of(store_->get(kFailure));
+    if (!lost_) lost_ = failure;
   }
   for (int r = 0; r < size() && !lost(); ++r) {
     const auto i = static_cast<std::size_t>(r);

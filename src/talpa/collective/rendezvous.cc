@@ -1,5 +1,6 @@
 #include "talpa/collective/rendezvous.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -50,7 +51,9 @@ std::optional<Rendezvous> rendezvous_from_environment() {
            *rank, launcher.size, *size);
     if (*size == 1) return std::nullopt;
     Rendezvous found{.rank = *rank, .size = *size};
-    const auto local_size = number_at(launcher.local_size, 1, *size);
+    // Slurm's is what a job may have on a host, which may be more.
+    auto local_size = number_at(launcher.local_size, 1, kMaxSize);
+    if (local_size) local_size = std::min(*local_size, *size);
     found.local_size = local_size.value_or(1);
     if (const char* address = std::getenv("MASTER_ADDR"); address != nullptr)
       found.address = address;

@@ -69,13 +69,29 @@ Pooling pooling_of(const std::filesystem::path& folder) {
   if (!json.is_object()) fail(ErrorCode::kFormat, "{}: expected an object", source);
   const HfReader reader(json, source);
   for (const auto& [key, value] : json.items())
-    if (key.starts_with("pooling_mode_") && value == true && key != "pooling_mode_cls_token" &&
-        key != "pooling_mode_mean_tokens")
+    if (key.starts_with("pooling_mode_") && key != "pooling_mode_cls_token" &&
+        key != "pooling_mode_mean_tokens" && reader.boolean(key.c_str(), false))
       reader.refuse(key, value, "only the mean and the first token are supported");
   const bool first = reader.boolean("pooling_mode_cls_token", false);
-  if (first && reader.boolean("pooling_mode_mean_tokens", false))
-    reader.refuse("pooling_mode_cls_token", true, "one of the mean and the first token");
+  if (first == reader.boolean("pooling_mode_mean_tokens", false))
+    reader.refuse("pooling_mode_cls_token", first, "one of the mean and the first token");
   return first ? Pooling::kFirst : Pooling::kMean;
+}
+
+/// Whatever comes behind pooling would be left out in silence.
+void check_modules(const std::filesystem::path& folder) {
+  const auto path = folder / "modules.json";
+  if (!std::filesystem::exists(path)) return;
+  const Json modules = read_json(path);
+  if (!modules.is_array()) fail(ErrorCode::kFormat, "{}: expected an array", path.string());
+  for (const Json& module : modules) {
+    const Json type = module.is_object() ? module.value("type", Json()) : Json();
+    const std::string name = type.is_string() ? type.get<std::string>() : type.dump();
+    if (!name.ends_with(".Transformer") && !name.ends_with(".Pooling") &&
+        !name.ends_with(".Normalize"))
+      fail(ErrorCode::kUnsupported, "{}: module {} (known are Transformer, Pooling and Normalize)",
+           path.string(), name);
+  }
 }
 
 }  // namespace
@@ -117,6 +133,7 @@ EncoderFiles open_encoder(const std::filesystem::path& path) {
       .config = from_hf_encoder_config(directory.config, (path / "config.json").string()),
       .weights = {},
       .store = open_safetensors(path)};
+  check_modules(path);
   files.config.pooling = pooling_of(path);
   TensorMatcher matcher(*files.store);
   const char* prefix = matcher.has("bert.embeddings.word_embeddings.weight") ? "bert." : "";

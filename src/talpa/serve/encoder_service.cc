@@ -49,6 +49,7 @@ class EncoderService::Turn {
     const std::uint64_t mine = service.turns_given_++;
     service.next_.wait(lock, [&] { return service.turns_over_ == mine; });
     service.stats_.running = 1;
+    start_ = std::chrono::steady_clock::now();
   }
   ~Turn() {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
@@ -66,7 +67,7 @@ class EncoderService::Turn {
 
  private:
   EncoderService& service_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point start_;
 };
 
 EncoderService::EncoderService(const LoadedEncoder& loaded_, EncoderServiceOptions options_)

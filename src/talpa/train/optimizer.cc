@@ -31,6 +31,7 @@ double Optimizer::clip(Replicas* replicas) {
       (replicas != nullptr && replicas->is_split(name) ? square_of_shares : square) += norm * norm;
     }
   if (replicas != nullptr) square += replicas->sum_of_shares(square_of_shares);
+  if (replicas != nullptr) square = replicas->first_value(square);
   const double norm = std::sqrt(square);
   if (clip_norm_ > 0 && norm > clip_norm_)
     for (auto& [name, value] : parameters_)

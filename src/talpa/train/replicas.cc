@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "talpa/base/config.h"
+#include "talpa/base/error.h"
 #include "talpa/train/run_log.h"
 
 namespace talpa::train {
@@ -77,6 +78,19 @@ void Replicas::sum_gradients(const NamedTensors& parameters) {
   if (mesh_.replicas() != nullptr)
     in_buckets(gradients_of(parameters, [this](const auto& name) { return is_split(name); }),
                [this](const at::Tensor& flat) { mesh_.replicas()->sum(flat); });
+}
+
+void Replicas::check_alike(const std::string& text, const std::string& what) {
+  const std::vector<std::string> texts = world().gather_text(text);
+  for (std::size_t rank = 1; rank < texts.size(); ++rank)
+    if (texts[rank] != texts[0])
+      fail(ErrorCode::kConfig, "rank {} differs from rank 0 in {}", rank, what);
+}
+
+double Replicas::first_value(double own) {
+  const at::Tensor value = at::full({1}, own, at::kDouble);
+  world().broadcast(value, 0);
+  return value.item<double>();
 }
 
 double Replicas::sum_of_shares(double own) {

@@ -32,6 +32,11 @@ class Replicas {
   void align(const NamedTensors& parameters);
   /// Gradients summed over all processes that hold a parameter, in flat buckets.
   void sum_gradients(const NamedTensors& parameters);
+  /// Throws kConfig, on every process, naming the first whose `text` is not that of the first
+  /// process; `what` says what differs.
+  void check_alike(const std::string& text, const std::string& what);
+  /// The first process' value: sums of large tensors depend on a process' number of threads.
+  double first_value(double own);
   /// A sum over the shares of split parameters.
   double sum_of_shares(double own);
   /// Sums what the shares of a step gave; true if any process was asked to stop.

@@ -132,9 +132,12 @@ class Run {
 
   std::int64_t restore() {
     if (is_first()) remove_partial_checkpoints(checkpoints());
-    // One looks, so that all see the same.
     if (replicas_) replicas_->world().barrier();
     const auto newest = latest_checkpoint(checkpoints());
+    if (replicas_ && options_.resume)
+      replicas_->check_alike(
+          newest ? newest->filename().string() : "none",
+          "the newest checkpoint: the run folder must be on a disk that all see");
     if (!options_.resume || !newest) return 0;
     const std::int64_t step = load_checkpoint(*newest, state());
     log::info("resumed from {} at step {}", newest->string(), step);

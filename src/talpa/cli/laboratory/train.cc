@@ -163,11 +163,23 @@ void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::
   if (options.json && first) print_json({{"run", folder.string()}, {"metrics", metrics}});
 }
 
+/// The same work on all processes: as many threads as the least of them has, and one recipe.
+void agree(lm::LmRecipe& recipe, collective::Mesh& mesh) {
+  for (const std::string& threads :
+       mesh.world().gather_text(std::to_string(recipe.trainer.threads)))
+    recipe.trainer.threads = std::min(recipe.trainer.threads, std::stoi(threads));
+  const auto recipes = mesh.world().gather_text(config_to_json(recipe).dump());
+  for (std::size_t rank = 1; rank < recipes.size(); ++rank)
+    if (recipes[rank] != recipes[0])
+      fail(ErrorCode::kConfig, "rank {} has another recipe or other --set than rank 0", rank);
+}
+
 /// As one of several processes: the others learn why this one ends.
-void train_together(const TrainOptions& options, const lm::LmRecipe& recipe,
+void train_together(const TrainOptions& options, lm::LmRecipe recipe,
                     const collective::Rendezvous& place) {
   collective::Mesh mesh(place, recipe.trainer.device, recipe.trainer.distribution.expert_parallel);
   try {
+    agree(recipe, mesh);
     train(options, recipe, &mesh);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kInterrupted) mesh.close();
