@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <csignal>
 
 #include "talpa/base/cpu.h"
 #include "talpa/base/file.h"
@@ -177,6 +178,8 @@ void agree(lm::LmRecipe& recipe, collective::Mesh& mesh) {
 /// As one of several processes: the others learn why this one ends.
 void train_together(const TrainOptions& options, lm::LmRecipe recipe,
                     const collective::Rendezvous& place) {
+  // A message to a process that has just ended is an error to be named, not the end of this one.
+  std::signal(SIGPIPE, SIG_IGN);
   collective::Mesh mesh(place, recipe.trainer.device, recipe.trainer.distribution.expert_parallel);
   try {
     agree(recipe, mesh);
