@@ -8,12 +8,14 @@
 #include <cstring>
 
 #include "talpa/base/error.h"
+#include "talpa/cli/interrupt.h"
 
 namespace talpa::cli {
 
 namespace {
 constexpr std::size_t kLongestLine = 16 << 20;
 constexpr int kPasteMilliseconds = 20;
+constexpr int kLookMilliseconds = 100;
 }  // namespace
 
 bool LineReader::is_terminal() { return isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1; }
@@ -28,6 +30,12 @@ bool LineReader::take_line(std::string& line) {
 }
 
 LineReader::Outcome LineReader::fill() {
+  // Another thread may have caught the signal, which then ends no call of this one.
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  do {
+    if (interrupted.load()) return Outcome::kInterrupted;
+  } while (poll(&input, 1, kLookMilliseconds) <= 0);
   std::array<char, 65536> piece;
   const ssize_t count = read(STDIN_FILENO, piece.data(), piece.size());
   if (count < 0 && errno == EINTR) return Outcome::kInterrupted;
