@@ -33,9 +33,11 @@ LineReader::Outcome LineReader::fill() {
   // Another thread may have caught the signal, which then ends no call of this one.
   const std::atomic<bool>& interrupted = catch_interrupts();
   pollfd input{STDIN_FILENO, POLLIN, 0};
-  do {
+  int ready = 0;
+  while (ready <= 0) {
+    ready = poll(&input, 1, kLookMilliseconds);
     if (interrupted.load()) return Outcome::kInterrupted;
-  } while (poll(&input, 1, kLookMilliseconds) <= 0);
+  }
   std::array<char, 65536> piece;
   const ssize_t count = read(STDIN_FILENO, piece.data(), piece.size());
   if (count < 0 && errno == EINTR) return Outcome::kInterrupted;
