@@ -75,7 +75,8 @@ class Layer {
 
  private:
   void add(const std::string& name, std::vector<std::int64_t> sizes, at::ScalarType dtype) {
-    const double scale = name == "x" || name == "logits" ? 1 : 0.3;
+    const double root = std::sqrt(static_cast<double>(shape_.width));
+    const double scale = name == "x" || name == "logits" ? 1 : 0.73 / root;
     tensors_[name] = at::randn(sizes, at::kDouble).mul_(scale).to(dtype).requires_grad_(true);
   }
 
@@ -91,7 +92,7 @@ std::vector<Shape> shapes() {
           {"one_group", 9, 6, 8, 5, 3, {.latent_dim = 4}},
           {"up_alone", 9, 6, 8, 5, 2, {.latent_dim = 4, .group_size = 4, .factor_gate = false}},
           {"down_too", 9, 6, 8, 5, 3, {.latent_dim = 4, .group_size = 4, .factor_down = true}},
-          {"whole_tiles", 250, 64, 4, 48, 2, {}},
+          {"whole_tiles", 60, 64, 4, 48, 2, {}},
           {"latent_moe",
            9,
            6,
@@ -114,8 +115,7 @@ TEST_P(RoutedExperts, EqualThePlainLoop) {
     for (const auto& [name, value] : expected) {
       ASSERT_EQ(actual.at(name).sizes(), value.sizes()) << name;
       EXPECT_GT(value.abs().max().item<double>(), 0) << name;
-      const double size = std::max(1.0, value.abs().max().item<double>());
-      EXPECT_LT((actual.at(name) - value).abs().max().item<double>(), tolerance * size) << name;
+      EXPECT_LT((actual.at(name) - value).abs().max().item<double>(), tolerance) << name;
     }
   }
 }

@@ -125,9 +125,14 @@ TEST(LmTask, LoadEvensOut) {
   biased.model.family = Family::kTalpa;
   biased.model.moe.selection_bias = true;
   biased.balance = {.bias = train::BiasUpdate::kSign, .bias_rate = 5e-3};
-  EXPECT_LT(trained_load(biased, scratch / "sign"), 0.6 * alone);
+  double load = 0;  // of one run it depends on the last bits of sums
+  for (const int seed : {1, 2, 3}) {
+    biased.seed = static_cast<std::uint64_t>(seed);
+    load += trained_load(biased, scratch / fmt::format("sign-{}", seed)) / 3;
+  }
+  EXPECT_LT(load, 1.35);
   biased.balance = {.bias = train::BiasUpdate::kQuantile};
-  EXPECT_LT(trained_load(biased, scratch / "quantile"), 0.6 * alone);
+  EXPECT_LT(trained_load(biased, scratch / "quantile"), 1.35);
   recipe.model.moe.balance_loss = 0.02;
   for (const auto scope : {nn::BalanceScope::kMicroBatch, nn::BalanceScope::kSequence,
                            nn::BalanceScope::kGlobalBatch}) {

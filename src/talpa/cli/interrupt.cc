@@ -16,7 +16,8 @@ void on_signal(int) { interrupted.store(true, std::memory_order_relaxed); }
 const std::atomic<bool>& catch_interrupts() {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  // Restarted: a write that a signal cuts short would be an error, and text be lost.
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   return interrupted;
