@@ -83,6 +83,7 @@ ChatSource chat_source_of(const LoadedModel& loaded, const std::string& file) {
   ChatSource source = own_source(loaded);
   if (!file.empty()) {
     source.chat_template = read_text(file, std::uint64_t{1} << 24);
+    if (source.chat_template.empty()) fail(ErrorCode::kFormat, "{} is empty", file);
     complete_tokens(source, loaded);
   }
   if (source.chat_template.empty())

@@ -1,5 +1,7 @@
 #include "talpa/cli/options.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdio>
 
@@ -41,6 +43,30 @@ void add_engine_threads_options(CLI::App& app, CommonOptions& options) {
 
 void start_log(const CommonOptions& options) {
   talpa::start_log(options.quiet ? -1 : options.verbose ? 1 : 0);
+}
+
+namespace {
+
+template <class Good>
+CLI::Validator number_check(const char* expected, Good good) {
+  return CLI::Validator(
+      [expected, good](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && good(value)
+                   ? std::string()
+                   : fmt::format("expected {}, got {}", expected, text);
+      },
+      "");
+}
+
+}  // namespace
+
+CLI::Validator positive_number() {
+  return number_check("a positive number", [](double value) { return value > 0; });
+}
+
+CLI::Validator no_negative_number() {
+  return number_check("a number from 0 on", [](double value) { return value >= 0; });
 }
 
 void print_data(std::string_view text) {

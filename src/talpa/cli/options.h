@@ -39,6 +39,10 @@ void on_run(CLI::App& app, std::shared_ptr<Options> options, void (*run)(const O
   });
 }
 
+/// Checks of numbers that say what was expected; CLI11's own name all digits of the largest double.
+CLI::Validator positive_number();
+CLI::Validator no_negative_number();
+
 /// Prints a JSON report on stdout.
 void print_json(const Json& json);
 /// Writes text to stdout; throws kIo when it cannot (a full disk, a closed pipe).

@@ -23,7 +23,7 @@ void add_text_options(CLI::App& app, TextOptions& options, const char* file_opti
       ->type_name("N")
       ->group(kTextGroup);
   app.add_option("--max-tokens", options.max_tokens, "Use the first N tokens, 0 = all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(no_negative_number())
       ->type_name("N")
       ->group(kTextGroup);
   app.add_option("--convention", options.convention,

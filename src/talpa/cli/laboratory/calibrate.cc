@@ -67,7 +67,7 @@ void setup_calibrate(CLI::App& app) {
   app.add_option("-o,--output", options->output, "File to write")->type_name("FILE")->required();
   app.add_flag("--ids", options->ids, "TEXT holds raw little-endian ids, .u16 or .u32");
   app.add_option("--tokens", calibrate.tokens, "Tokens to read, in windows from all over TEXT")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str()
       ->type_name("N");
   app.add_option("-c,--context", calibrate.context, "Tokens a window")

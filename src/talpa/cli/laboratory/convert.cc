@@ -319,11 +319,11 @@ void add_refit_options(CLI::App& app, ConvertCommand& options) {
       ->group(kGroup);
   app.add_option("--refit-rate", options.refit.learning_rate,
                  "Largest change in a step, relative to a tensor's size")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("--refit-tokens", options.refit_tokens, "Tokens of --text to read")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str()
       ->type_name("N")
       ->group(kGroup);

@@ -215,6 +215,8 @@ void run(const TrainOptions& options) {
     return estimate(options, recipe, task);
   }
 
+  if (!place && recipe.trainer.distribution != train::DistributionConfig{})
+    log::warn("trainer.distribution is ignored: this is one process (talpa launch starts several)");
   if (!place) return train(options, recipe, nullptr);
   train_together(options, recipe, *place);
 }

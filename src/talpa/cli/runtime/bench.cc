@@ -161,7 +161,7 @@ void add_layer_options(CLI::App& app, BenchCommandOptions& options, CLI::Option*
       ->group(kGroup);
   app.add_option("--num-experts", options.num_experts,
                  "Experts of the layer, 0 = as many as the model has")
-      ->check(CLI::NonNegativeNumber)
+      ->check(no_negative_number())
       ->type_name("N")
       ->needs(layer)
       ->group(kGroup);
@@ -175,7 +175,7 @@ void add_layer_options(CLI::App& app, BenchCommandOptions& options, CLI::Option*
           ->group(kGroup);
   options.of_model.push_back(latent_dim);
   app.add_option("--group-size", options.latent.group_size, "Experts that share a latent, 0 = all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(no_negative_number())
       ->type_name("K")
       ->needs(latent_dim)
       ->group(kGroup);

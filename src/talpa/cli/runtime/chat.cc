@@ -278,11 +278,11 @@ void setup_chat(CLI::App& app) {
       ->type_name("FILE");
   app.add_option("--ctx-size", options->context,
                  "Tokens of the conversation (default: the model's, at most 8192)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->type_name("N");
   app.add_option("-n,--max-tokens", options->max_tokens,
                  "Tokens of an answer at most (default: what fits)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->type_name("N");
   add_sampling_options(app, options->sampler);
   add_dtype_option(app, *options);

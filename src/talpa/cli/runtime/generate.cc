@@ -127,7 +127,7 @@ void setup_generate(CLI::App& app) {
       ->type_name("FILE")
       ->excludes(prompt);
   app.add_option("-n,--max-tokens", options->generate.max_tokens, "Tokens to generate at most")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->type_name("N");
   app.add_option("--stop", options->generate.stop, "End before this text; may be repeated")
       ->allow_extra_args(false);

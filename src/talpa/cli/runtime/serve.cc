@@ -133,7 +133,7 @@ void run(const ServeOptions& options) {
 void add_network_options(CLI::App& app, ServeOptions& options) {
   constexpr const char* kGroup = "Network";
   auto count = [&](const char* name, int& value, const char* help) {
-    return app.add_option(name, value, help)->check(CLI::PositiveNumber)->group(kGroup);
+    return app.add_option(name, value, help)->check(positive_number())->group(kGroup);
   };
   app.add_option("--host", options.host, "Address to listen on")->group(kGroup);
   app.add_option("--port", options.port, "Port, 0 = a free one, which the log tells")
@@ -160,7 +160,7 @@ void add_network_options(CLI::App& app, ServeOptions& options) {
 void setup_serve(CLI::App& app) {
   auto options = std::make_shared<ServeOptions>();
   auto count = [&](const char* name, int& value, const char* help) {
-    app.add_option(name, value, help)->check(CLI::NonNegativeNumber)->type_name("N");
+    app.add_option(name, value, help)->check(no_negative_number())->type_name("N");
   };
   add_model_argument(app, *options);
   app.add_option("--alias", options->alias, "Name of the model (default: that of its file)");
@@ -178,7 +178,7 @@ void setup_serve(CLI::App& app) {
         "Tokens of a step: smaller keeps streams smoother while long prompts are read");
   app.add_option("--prefix-cache", options->prefix_cache,
                  "Memory for beginnings of texts that later requests may share, 0 = off")
-      ->check(CLI::NonNegativeNumber)
+      ->check(no_negative_number())
       ->type_name("MIB");
   add_network_options(app, *options);
   add_dtype_option(app, *options);
