@@ -2,23 +2,31 @@
 
 A multiple-choice task of 200 items is made of models/heldout.jsonl: the beginning of a passage, and
 four continuations, three of which are from elsewhere. Log-likelihoods of every choice must agree
-within 1e-2, and the accuracies be the same.
+within 1e-2, and the accuracies be the same. Times are of the wall and of the processor, loading left out.
 
-Run: PYTHON scripts/interop/lm_eval_serve.py, where PYTHON has lm_eval, transformers and torch.
+Run: PYTHON scripts/interop/lm_eval_serve.py [MODEL], where PYTHON has lm_eval, transformers and torch.
+MODEL: a Hugging Face folder, or a GGUF file that transformers can read (models/reference-moe).
 """
 
+import argparse
 import json
 import pathlib
 import random
+import resource
 import sys
 import tempfile
 import time
 
 import lm_eval
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "serve"))
+sys.path[:0] = [str(ROOT / "tests/serve"), str(ROOT / "bench/peers")]
+from machine import process_seconds  # noqa: E402
 from running_server import MODEL, RunningServer  # noqa: E402
 
 ITEMS, CONTEXT, CHOICE, TOLERANCE = 200, 500, 80, 1e-2
@@ -53,35 +61,57 @@ def make_task(folder):
     (folder / "talpa_continuations.yaml").write_text(TASK.format(file=file), encoding="utf-8")
 
 
-def evaluate(folder, **model):
-    start = time.monotonic()
+def evaluate(folder, model, cpu_seconds):
+    wall, cpu = time.monotonic(), cpu_seconds()
     results = lm_eval.simple_evaluate(
-        tasks=["talpa_continuations"], bootstrap_iters=0, log_samples=True,
-        task_manager=TaskManager(include_path=str(folder), include_defaults=False), **model)
+        model=model, tasks=["talpa_continuations"], bootstrap_iters=0, log_samples=True,
+        task_manager=TaskManager(include_path=str(folder), include_defaults=False))
+    seconds = time.monotonic() - wall, cpu_seconds() - cpu
     samples = sorted(results["samples"]["talpa_continuations"], key=lambda s: s["doc_id"])
     scores = [response for sample in samples for response in sample["filtered_resps"]]
-    return results["results"]["talpa_continuations"], scores, time.monotonic() - start
+    return results["results"]["talpa_continuations"], scores, seconds
+
+
+def load_transformers(model):
+    folder, options = (model, {}) if model.is_dir() else (model.parent, {"gguf_file": model.name})
+    return (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options),
+            AutoTokenizer.from_pretrained(folder, **options))
+
+
+def own_cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", type=pathlib.Path, default=MODEL)
+    model = parser.parse_args().model.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         make_task(folder)
+        network, tokenizer = load_transformers(model)
+        tokenizer.save_pretrained(folder / "tokenizer")
         theirs, their_scores, their_time = evaluate(
-            folder, model="hf", batch_size=16, device="cpu",
-            model_args=f"pretrained={MODEL},dtype=float32")
-        with RunningServer("--dtype", "f32", "--parallel", 16) as server:
+            folder, HFLM(pretrained=network, tokenizer=tokenizer, batch_size=16, device="cpu"),
+            own_cpu_seconds)
+        with RunningServer("--dtype", "f32", "--parallel", 16, "--ctx-size", 1024,
+                           model=model) as server:
             ours, our_scores, our_time = evaluate(
-                folder, model="local-completions", batch_size=16,
-                model_args=f"model=moe,base_url={server.url}/v1/completions,tokenizer={MODEL},"
-                           "tokenizer_backend=huggingface,num_concurrent=1,max_length=1024")
+                folder,
+                LocalCompletionsAPI(
+                    model="served", base_url=f"{server.url}/v1/completions", batch_size=16,
+                    tokenizer=str(folder / "tokenizer"), tokenizer_backend="huggingface", num_concurrent=1,
+                    max_length=1024),
+                lambda: process_seconds(server.process.pid))
     worst = max(abs(a[0] - b[0]) for a, b in zip(our_scores, their_scores))
     greedy = sum(bool(a[1]) != bool(b[1]) for a, b in zip(our_scores, their_scores))
     print(f"{len(our_scores)} choices: largest difference of a log-likelihood {worst:.2e}, "
           f"{greedy} greedy flags differ")
-    for name, result, seconds in (("transformers", theirs, their_time), ("talpa", ours, our_time)):
+    for name, result, (wall, cpu) in (("transformers", theirs, their_time),
+                                      ("talpa", ours, our_time)):
         print(f"{name:13} acc {result['acc,none']:.4f}  acc_norm {result['acc_norm,none']:.4f}  "
-              f"{seconds:.1f} s")
+              f"{wall:.1f} s, {cpu:.1f} CPU s")
     assert len(our_scores) == len(their_scores) == 4 * ITEMS
     assert worst < TOLERANCE and greedy == 0
     assert ours["acc,none"] == theirs["acc,none"]

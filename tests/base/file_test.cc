@@ -111,6 +111,16 @@ TEST(ReadText, IsBounded) {
   EXPECT_TALPA_ERROR(read_text(scratch / "big", 99), kFormat, "big");
 }
 
+TEST(DirectoryLock, KeepsOthersOutUntilItGoes) {
+  const Scratch scratch;
+  {
+    const DirectoryLock lock(scratch.path());
+    EXPECT_TALPA_ERROR(DirectoryLock(scratch.path()), kUsage, "another process is at work");
+  }
+  EXPECT_NO_THROW(DirectoryLock(scratch.path()));
+  EXPECT_TALPA_ERROR(DirectoryLock(scratch / "none"), kNotFound, "none");
+}
+
 TEST(AtomicDirectory, SwapsInAtCommit) {
   const Scratch scratch;
   {

@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 
 #include "scratch.h"
 #include "talpa/nn/cross_entropy.h"
+#include "talpa/nn/linear.h"
 #include "talpa/nn/moe/losses.h"
 #include "talpa/nn/moe/routed_linear.h"
 #include "talpa/nn/norm.h"
@@ -103,6 +106,14 @@ std::vector<Case> cases() {
        [=](const Tensors& t) {
          return at::zeros({6, 4}, t[0].options()).index_add(0, index, t[0]);
        }},
+      {"linear",
+       {{2, 65, 19}, {21, 19}, {21}},
+       [](const Tensors& t) { return nn::linear(t[0], t[1], t[2]); },
+       [](const Tensors& t) { return at::linear(t[0], t[1], t[2]); }},
+      {"linear_of_one_row",
+       {{1, 40}, {3, 40}},
+       [](const Tensors& t) { return nn::linear(t[0], t[1]); },
+       [](const Tensors& t) { return at::linear(t[0], t[1]); }},
       {"linear_cross_entropy",
        {{9, 4}, {5, 4}},
        [=](const Tensors& t) { return linear_cross_entropy(t[0], t[1], targets); },
@@ -160,6 +171,31 @@ TEST(Operations, CrossEntropyOfNoTargetIsZero) {
   EXPECT_EQ(loss.item<float>(), 0);
   loss.backward();
   EXPECT_EQ(x.grad().abs().max().item<float>(), 0);
+}
+
+/// Training skips such a step, or ends with the number of it.
+TEST(Operations, CrossEntropyShowsWhatIsNotFinite) {
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    at::Tensor head = at::randn({50, 4});
+    head[17][2] = bad;
+    const at::Tensor loss = linear_cross_entropy(at::rand({3, 4}), head, at::arange(3));
+    EXPECT_FALSE(std::isfinite(loss.item<float>())) << bad;
+  }
+}
+
+TEST(Operations, ProductsHaveTheSameBitsForAnyNumberOfThreads) {
+  const Tensors inputs = normal_tensors({{300, 48}, {500, 48}}, at::kFloat);
+  const at::Tensor targets = at::randint(500, {300}, at::kLong);
+  const auto both = [&](const Tensors& t) {
+    return linear_cross_entropy(t[0], t[1], targets) + nn::linear(t[0], t[1]).square().mean();
+  };
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const Tensors alone = results_of(both, inputs);
+  at::set_num_threads(3);
+  const Tensors together = results_of(both, inputs);
+  at::set_num_threads(threads);
+  for (std::size_t i = 1; i < alone.size(); ++i) EXPECT_TRUE(at::equal(alone[i], together[i])) << i;
 }
 
 at::Tensor counts(std::vector<std::int64_t> rows) {

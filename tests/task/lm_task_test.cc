@@ -125,12 +125,12 @@ TEST(LmTask, LoadEvensOut) {
   biased.model.family = Family::kTalpa;
   biased.model.moe.selection_bias = true;
   biased.balance = {.bias = train::BiasUpdate::kSign, .bias_rate = 5e-3};
-  double load = 0;  // of one run it depends on the last bits of sums
+  double load = 0;  // of one run it depends on the last bits of sums: 1.2 to 1.5
   for (const int seed : {1, 2, 3}) {
     biased.seed = static_cast<std::uint64_t>(seed);
     load += trained_load(biased, scratch / fmt::format("sign-{}", seed)) / 3;
   }
-  EXPECT_LT(load, 1.35);
+  EXPECT_LT(load, 0.6 * alone);
   biased.balance = {.bias = train::BiasUpdate::kQuantile};
   EXPECT_LT(trained_load(biased, scratch / "quantile"), 1.35);
   recipe.model.moe.balance_loss = 0.02;
@@ -231,7 +231,7 @@ TEST(TokenStream, BadLineIsNamed) {
 }
 
 TEST(WindowOrder, EveryWindowOnceAnEpochAndFromTheIndexAlone) {
-  WindowOrder order(1001, 10, 5);
+  WindowOrder order(1001, 10, 5, "ids");
   ASSERT_EQ(order.num_windows(), 100);
   std::set<std::int64_t> first, second;
   std::vector<std::int64_t> sequence;
@@ -242,10 +242,10 @@ TEST(WindowOrder, EveryWindowOnceAnEpochAndFromTheIndexAlone) {
   EXPECT_EQ(first.size(), 100u);
   EXPECT_EQ(first, second);
   EXPECT_FALSE(std::equal(sequence.begin(), sequence.begin() + 100, sequence.begin() + 100));
-  WindowOrder jumped(1001, 10, 5);
+  WindowOrder jumped(1001, 10, 5, "ids");
   EXPECT_EQ(jumped.start(150), sequence[150]);
   EXPECT_EQ(jumped.start(3), sequence[3]);
-  EXPECT_TALPA_ERROR(WindowOrder(10, 10, 0), kConfig, "fewer than one window");
+  EXPECT_TALPA_ERROR(WindowOrder(10, 10, 0, "ids"), kConfig, "ids: 10 tokens are fewer than one window");
 }
 
 }  // namespace

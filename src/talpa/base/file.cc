@@ -1,6 +1,7 @@
 #include "talpa/base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -157,5 +158,19 @@ void AtomicDirectory::commit() {
   committed_ = true;
   if (replaces) fs::remove_all(old, error);
 }
+
+DirectoryLock::DirectoryLock(const fs::path& directory)
+    : descriptor_(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0) fail_io("open", directory);
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const int error = errno;
+  ::close(descriptor_);
+  if (error == EWOULDBLOCK)
+    fail(ErrorCode::kUsage, "another process is at work in {}", directory.string());
+  errno = error;
+  fail_io("lock", directory);
+}
+
+DirectoryLock::~DirectoryLock() { ::close(descriptor_); }
 
 }  // namespace talpa

@@ -78,4 +78,18 @@ class AtomicDirectory {
   bool committed_ = false;
 };
 
+/// Keeps other processes that ask for the same directory's lock out, until it is destroyed or the
+/// process ends, however that ends.
+class DirectoryLock {
+ public:
+  /// Throws kUsage, naming the directory, when another process holds it; kIo.
+  explicit DirectoryLock(const std::filesystem::path& directory);
+  ~DirectoryLock();
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
 }  // namespace talpa

@@ -1,35 +1,13 @@
 #include "talpa/engine/json_tokens.h"
 
 #include <array>
-#include <charconv>
 #include <limits>
 
-#include "talpa/base/error.h"
+#include "talpa/text/token_bytes.h"
 
 namespace talpa {
 
 namespace {
-
-/// In a text whose tokens stand for single bytes, "<0xE2>", decoding one alone would not tell it.
-std::optional<char> fallback_byte(const std::string& token, const std::string& decoded) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>' || decoded == token)
-    return std::nullopt;
-  unsigned char byte = 0;
-  const char* end = token.data() + 5;
-  const auto [parsed, error] = std::from_chars(token.data() + 3, end, byte, 16);
-  if (error != std::errc() || parsed != end) return std::nullopt;
-  return static_cast<char>(byte);
-}
-
-/// What a token adds behind another: the first of a text may lose its space.
-std::string added_bytes(const Tokenizer& tokenizer, TokenId id) {
-  if (tokenizer.is_special(id)) return {};
-  const std::string first = tokenizer.decode({&id, 1}, false);
-  if (const auto byte = fallback_byte(tokenizer.token(id), first)) return {*byte};
-  const std::array twice = {id, id};
-  std::string both = tokenizer.decode(twice, false);
-  return both.starts_with(first) ? both.substr(first.size()) : first;
-}
 
 /// A text in a string, between two characters.
 JsonAcceptor in_string() {
@@ -58,12 +36,7 @@ std::array<bool, 256> first_bytes(const JsonAcceptor& text) {
 JsonTokens::JsonTokens(const Tokenizer& tokenizer) {
   begin_.push_back(0);
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    std::string bytes;
-    try {
-      bytes = added_bytes(tokenizer, id);
-    } catch (const Error& error) {  // ids have holes
-      if (error.code() != ErrorCode::kNotFound) throw;
-    }
+    const std::string bytes = tokenizer.is_special(id) ? std::string() : token_bytes(tokenizer, id);
     bytes_ += bytes;
     begin_.push_back(bytes_.size());
     plain_.push_back(is_plain(bytes));

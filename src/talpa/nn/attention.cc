@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include "talpa/nn/linear.h"
 #include "talpa/nn/norm.h"
 
 namespace talpa::nn {
@@ -17,7 +18,7 @@ at::Tensor project(const at::Tensor& x_BTD, const Scope& parameters, const Proje
                    const AttentionOptions& options) {
   const auto& config = options.config;
   const std::string& name = projection.name;
-  at::Tensor heads = at::linear(x_BTD, parameters.at(name), parameters.find(name + "_bias"));
+  at::Tensor heads = nn::linear(x_BTD, parameters.at(name), parameters.find(name + "_bias"));
   const bool normed = name != "v" && config.qk_norm != QkNorm::kNone;
   const bool full_width = normed && config.qk_norm == QkNorm::kFullWidth;
   if (full_width) heads = rms_norm(heads, parameters.at(name + "_norm"), options.norm_eps);
@@ -55,7 +56,7 @@ at::Tensor attention(const at::Tensor& x_BTD, const Scope& parameters, const Rot
       options.mask.defined()
           ? at::scaled_dot_product_attention(q_BHTh, k_BHTh, v_BHTh, options.mask)
           : at::scaled_dot_product_attention(q_BHTh, k_BHTh, v_BHTh, {}, 0.0, /*is_causal=*/true);
-  return at::linear(mixed_BHTh.transpose(1, 2).flatten(2), parameters.at("o"));
+  return nn::linear(mixed_BHTh.transpose(1, 2).flatten(2), parameters.at("o"));
 }
 
 }  // namespace talpa::nn

@@ -11,6 +11,7 @@
 #include "talpa/nn/cross_entropy.h"
 #include "talpa/nn/feed_forward.h"
 #include "talpa/nn/init.h"
+#include "talpa/nn/linear.h"
 #include "talpa/nn/moe/moe_layer.h"
 #include "talpa/nn/norm.h"
 #include "talpa/nn/precision.h"
@@ -140,7 +141,7 @@ class Forward {
       result_.cross_entropy =
           linear_cross_entropy(x_BTD.flatten(0, 1), head_VD, options_.targets_BT.flatten());
     else
-      result_.logits_BTV = at::linear(x_BTD, head_VD);
+      result_.logits_BTV = nn::linear(x_BTD, head_VD);
   }
 
   const DecoderConfig& config_;

@@ -3,14 +3,15 @@
 
 #include <torch/torch.h>
 
+#include "talpa/nn/linear.h"
 #include "talpa/nn/swiglu.h"
 
 namespace talpa::nn {
 
 at::Tensor feed_forward(const at::Tensor& x_TD, const Scope& parameters) {
-  const at::Tensor gate_TM = at::linear(x_TD, parameters.at("gate"));
-  const at::Tensor up_TM = at::linear(x_TD, parameters.at("up"));
-  return at::linear(swiglu(gate_TM, up_TM), parameters.at("down"));
+  const at::Tensor gate_TM = nn::linear(x_TD, parameters.at("gate"));
+  const at::Tensor up_TM = nn::linear(x_TD, parameters.at("up"));
+  return nn::linear(swiglu(gate_TM, up_TM), parameters.at("down"));
 }
 
 }  // namespace talpa::nn

@@ -8,5 +8,7 @@ namespace talpa::nn {
 at::ScalarType wide_type(at::ScalarType dtype);
 /// x in wide_type.
 at::Tensor widen(const at::Tensor& x);
+/// What the runtime's kernels take.
+bool is_float_on_cpu(const at::Tensor& x);
 
 }  // namespace talpa::nn

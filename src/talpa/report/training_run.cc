@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "talpa/base/error.h"
+#include "talpa/base/log.h"
 
 namespace talpa {
 
@@ -35,7 +36,11 @@ std::vector<Json> read_rows(const fs::path& path) {
 }
 
 void collect(const fs::path& folder, int depth, std::vector<TrainingRun>& runs) {
-  if (is_run(folder)) return runs.push_back(read_training_run(folder));
+  if (is_run(folder)) try {
+      return runs.push_back(read_training_run(folder));
+    } catch (const Error& error) {
+      return log::warn("left out: {}", error.what());
+    }
   if (depth == 0) return;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored))

@@ -1,5 +1,6 @@
 #include "talpa/serve/token_text.h"
 
+#include "talpa/text/token_bytes.h"
 #include "talpa/text/unicode.h"
 
 namespace talpa::serve {
@@ -10,6 +11,13 @@ std::size_t num_characters(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
   }));
+}
+
+std::string shown_text(const std::string& bytes) {
+  if (text::is_valid_utf8(bytes)) return bytes;
+  std::string shown = "bytes:";
+  for (const char c : bytes) shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  return shown;
 }
 
 /// {"text": number}, the token itself included.
@@ -33,16 +41,8 @@ Json chat_entry(const Tokenizer& tokenizer, TokenId token, float logprob) {
 
 }  // namespace
 
-std::string token_bytes(const Tokenizer& tokenizer, TokenId token) {
-  return token < tokenizer.vocab_size() ? tokenizer.decode({&token, 1}, false) : std::string();
-}
-
 std::string token_text(const Tokenizer& tokenizer, TokenId token) {
-  const std::string bytes = token_bytes(tokenizer, token);
-  if (text::is_valid_utf8(bytes)) return bytes;
-  std::string shown = "bytes:";
-  for (const char c : bytes) shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  return shown;
+  return shown_text(token_bytes(tokenizer, token));
 }
 
 Json completion_logprobs(const Tokenizer& tokenizer, std::span<const TokenLogprob> scores,
@@ -51,11 +51,15 @@ Json completion_logprobs(const Tokenizer& tokenizer, std::span<const TokenLogpro
        offsets = Json::array();
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const bool first = begins_with_prompt && i == 0;
-    tokens.push_back(token_text(tokenizer, scores[i].token));
+    // The first token of a text may lose its space; behind another it keeps it.
+    const TokenId token = scores[i].token;
+    const std::string bytes =
+        first ? tokenizer.decode({&token, 1}, false) : token_bytes(tokenizer, token);
+    tokens.push_back(shown_text(bytes));
     logprobs.push_back(first ? Json() : Json(scores[i].logprob));
     top.push_back(first ? Json() : best_by_text(tokenizer, scores[i]));
     offsets.push_back(text_offset);
-    text_offset += num_characters(token_bytes(tokenizer, scores[i].token));
+    text_offset += num_characters(bytes);
   }
   return {{"tokens", tokens},
           {"token_logprobs", logprobs},

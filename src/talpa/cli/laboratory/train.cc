@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <csignal>
+#include <optional>
 
 #include "talpa/base/cpu.h"
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
 #include "talpa/base/progress.h"
 #include "talpa/base/threads.h"
+#include "talpa/cli/app.h"
 #include "talpa/cli/config_options.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
@@ -14,6 +16,7 @@
 #include "talpa/model/accounting.h"
 #include "talpa/report/table.h"
 #include "talpa/task/lm/lm_task.h"
+#include "talpa/train/checkpoint.h"
 #include "talpa/train/environment.h"
 
 namespace talpa::cli {
@@ -34,11 +37,11 @@ fs::path run_folder(const TrainOptions& options, const lm::LmRecipe& recipe) {
 
 bool holds_run(const fs::path& folder) { return fs::exists(folder / "env.json"); }
 
+/// The folder stays: it is what the lock is on.
 void remove_run(const fs::path& folder) {
-  if (!fs::exists(folder)) return;
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.path().filename() != "env.json") fs::remove_all(entry.path());
-  fs::remove_all(folder);
+  fs::remove(folder / "env.json");
 }
 
 /// An earlier run is gone on with or given up only when asked; other files are never touched.
@@ -124,7 +127,6 @@ void estimate(const TrainOptions& options, const lm::LmRecipe& recipe, lm::LmTas
 void begin_run(const fs::path& folder, const TrainOptions& options, const lm::LmRecipe& recipe,
                const Json& environment) {
   if (!options.resume) remove_run(folder);
-  fs::create_directories(folder);
   write_text(folder / "env.json", environment.dump(2) + "\n");
   write_text(folder / "config.json", config_to_json(recipe).dump(2) + "\n");
 }
@@ -150,9 +152,15 @@ void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::
   lm::LmTask task(recipe, mesh);
   if (first && mesh != nullptr) mesh->world().barrier();
   Json environment = train::environment();
+  environment["talpa"] = version();
   environment["peak_flops"] = peak_flops(recipe, mesh);
   if (mesh != nullptr) environment["processes"] = mesh->world().size();
-  if (first) begin_run(folder, options, recipe, environment);
+  std::optional<DirectoryLock> lock;
+  if (first) {
+    fs::create_directories(folder);
+    lock.emplace(folder);
+    begin_run(folder, options, recipe, environment);
+  }
   const auto metrics = train::run_training(recipe.trainer, task,
                                            {.directory = folder,
                                             .resume = options.resume,
@@ -162,6 +170,20 @@ void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::
   if (mesh != nullptr) mesh->close();
   log::info("model in {}", (folder / "final").string());
   if (options.json && first) print_json({{"run", folder.string()}, {"metrics", metrics}});
+}
+
+/// Tells beside what went wrong how to go on, where there is a checkpoint to go on from.
+[[noreturn]] void fail_resumable(const Error& error, const fs::path& folder) {
+  const auto newest = train::latest_checkpoint(folder / "checkpoints");
+  if (!newest) throw error;
+  fail(error.code(), "{}; --resume goes on from {}", error.what(), newest->string());
+}
+
+void train_alone(const TrainOptions& options, const lm::LmRecipe& recipe) try {
+  train(options, recipe, nullptr);
+} catch (const Error& error) {
+  if (error.code() != ErrorCode::kIo) throw;
+  fail_resumable(error, run_folder(options, recipe));
 }
 
 /// The same work on all processes: as many threads as the least of them has, and one recipe.
@@ -187,10 +209,8 @@ void train_together(const TrainOptions& options, lm::LmRecipe recipe,
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kInterrupted) mesh.close();
     mesh.world().announce_failure(error.what());
-    const fs::path checkpoints = run_folder(options, recipe) / "checkpoints";
-    if (!mesh.world().is_broken() || !fs::exists(checkpoints)) throw;
-    fail(error.code(), "{}; --resume goes on from the newest checkpoint in {}", error.what(),
-         checkpoints.string());
+    if (!mesh.world().is_broken()) throw;
+    fail_resumable(error, run_folder(options, recipe));
   } catch (const std::exception& error) {
     mesh.world().announce_failure(error.what());
     throw;
@@ -217,7 +237,7 @@ void run(const TrainOptions& options) {
 
   if (!place && recipe.trainer.distribution != train::DistributionConfig{})
     log::warn("trainer.distribution is ignored: this is one process (talpa launch starts several)");
-  if (!place) return train(options, recipe, nullptr);
+  if (!place) return train_alone(options, recipe);
   train_together(options, recipe, *place);
 }
 

@@ -57,11 +57,11 @@ inline void for_vectors(std::int64_t n, const Step& step) {
 }
 
 /// exp by 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2]; error under 2 units of the last
-/// place, 0 below -87.3 and the largest finite power above 88.3.
+/// place, 0 below -87.3, the largest finite power above 88.3, NaN of NaN.
 inline __m256 exp_of(__m256 x) {
   const __m256 underflow = _mm256_cmp_ps(x, _mm256_set1_ps(-87.3365f), _CMP_LT_OQ);
-  x = _mm256_min_ps(x, _mm256_set1_ps(88.3762f));
-  x = _mm256_max_ps(x, _mm256_set1_ps(-87.3365f));
+  x = _mm256_min_ps(_mm256_set1_ps(88.3762f), x);  // with the second operand NaN, NaN
+  x = _mm256_max_ps(_mm256_set1_ps(-87.3365f), x);
   const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);

@@ -11,6 +11,7 @@
 #include "talpa/kernel/buffer.h"
 #include "talpa/kernel/implementation.h"
 #include "talpa/kernel/panel_pack.h"
+#include "talpa/nn/precision.h"
 
 namespace talpa::nn {
 namespace {
@@ -23,9 +24,7 @@ constexpr std::int64_t kBlockRows = 96;
 /// Panels that pass by the rows together.
 constexpr std::int64_t kPanelGroup = 4;
 
-bool is_float(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous();
-}
+bool is_float(const at::Tensor& x) { return is_float_on_cpu(x) && x.is_contiguous(); }
 
 /// body(i) for every i below count, in turn by whichever thread is free.
 template <class Body>
@@ -53,7 +52,7 @@ struct Block {
   std::int64_t e, first, count;
 };
 
-std::vector<Block> blocks_of(const std::vector<std::int64_t>& offsets) {
+std::vector<Block> blocks_of(std::span<const std::int64_t> offsets) {
   std::vector<Block> blocks;
   for_each_range(offsets, [&](std::int64_t e, RowRange range) {
     for (std::int64_t s = range.first; s < range.last; s += kBlockRows)
@@ -190,9 +189,12 @@ struct OuterTask {
   std::int64_t e, first, count;
 };
 
-/// Matrices with many slots are cut, so that threads have about equal work.
+/// Matrices with many slots are cut, so that threads have about equal work. Every task packs the
+/// slots of its matrix again: one matrix is cut into no more than a task a thread.
 std::vector<OuterTask> outer_tasks(const std::vector<std::int64_t>& offsets, std::int64_t height) {
-  const std::int64_t share = offsets.back() / (4 * at::get_num_threads()) + 1;
+  const std::int64_t threads = at::get_num_threads();
+  const std::int64_t num_shares = threads == 1 || offsets.size() == 2 ? threads : 4 * threads;
+  const std::int64_t share = (offsets.back() + num_shares - 1) / num_shares;
   std::vector<OuterTask> tasks;
   for_each_range(offsets, [&](std::int64_t e, RowRange range) {
     const std::int64_t pieces = (range.last - range.first + share - 1) / share;
@@ -204,7 +206,7 @@ std::vector<OuterTask> outer_tasks(const std::vector<std::int64_t>& offsets, std
 }
 
 void run_outer(const OuterTask& outer, RowRange range, const SlotRows& a, const SlotRows& b,
-               float* product) {
+               float* product, bool accumulate) {
   thread_local Buffer<float> packed;
   const std::int64_t slots = range.last - range.first, width = b.rows.size(1);
   packed.resize(static_cast<std::size_t>(kPanelGroup * slots * kPanelRows));
@@ -218,6 +220,7 @@ void run_outer(const OuterTask& outer, RowRange range, const SlotRows& a, const 
   task.panels = reinterpret_cast<const std::byte*>(packed.data());
   task.panel_bytes = slots * kPanelRows * static_cast<std::int64_t>(sizeof(float));
   task.y_stride = width;
+  task.accumulate = accumulate;
   for (std::int64_t first = 0; first < width; first += kPanelGroup * kPanelRows) {
     task.width = std::min(kPanelGroup * kPanelRows, width - first);
     task.num_panels = static_cast<int>((task.width + kPanelRows - 1) / kPanelRows);
@@ -242,34 +245,47 @@ at::Tensor oriented(const at::Tensor& weight_NOI, std::int64_t e, Multiply how) 
 
 }  // namespace
 
-void multiply_slots(const std::vector<std::int64_t>& offsets, const SlotRows& x,
-                    const at::Tensor& weight_NOI, Multiply how, at::Tensor& y_SW) {
-  if (!is_float(x.rows) || !is_float(weight_NOI) || !is_float(y_SW)) {
+PackedMatrices::PackedMatrices(const at::Tensor& weight_NOI, Multiply how,
+                               std::span<const std::int64_t> offsets)
+    : weight_NOI_(weight_NOI), how_(how) {
+  if (!is_float(weight_NOI)) return;
+  const Panels panels(weight_NOI, how);
+  packed_ = at::empty({weight_NOI.size(0), panels.count() * panels.floats()});
+  float* first = packed_.data_ptr<float>();
+  for_tasks(weight_NOI.size(0) * panels.count(), [&](std::int64_t i) {
+    const std::int64_t e = i / panels.count(), p = i % panels.count();
+    if (offsets.empty() || offsets[e] < offsets[e + 1])
+      panels.pack(e, p, first + i * panels.floats());
+  });
+}
+
+void PackedMatrices::multiply(std::span<const std::int64_t> offsets, const SlotRows& x,
+                              at::Tensor& y_SW) const {
+  if (!packed_.defined() || !is_float(x.rows) || !is_float(y_SW)) {
     for_each_range(offsets, [&](std::int64_t e, RowRange range) {
       at::Tensor y = range.of(y_SW);
-      at::mm_out(y, rows_of(x, range), oriented(weight_NOI, e, how));
+      at::mm_out(y, rows_of(x, range), oriented(weight_NOI_, e, how_));
     });
     return;
   }
-  const Panels panels(weight_NOI, how);
+  const Panels panels(weight_NOI_, how_);
   TALPA_CHECK(x.rows.size(1) == panels.num_inputs && y_SW.size(1) == panels.num_outputs);
   const std::vector<Block> blocks = blocks_of(offsets);
-  const at::Tensor packed = at::empty({weight_NOI.size(0), panels.count() * panels.floats()});
-  float* first = packed.data_ptr<float>();
-  const auto of_matrix = [&](std::int64_t e) { return first + e * packed.size(1); };
-  for_tasks(weight_NOI.size(0) * panels.count(), [&](std::int64_t i) {
-    const std::int64_t e = i / panels.count(), p = i % panels.count();
-    if (offsets[e] < offsets[e + 1]) panels.pack(e, p, of_matrix(e) + p * panels.floats());
-  });
   for_tasks(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
     const Block& block = blocks[static_cast<std::size_t>(i)];
-    PanelTask task = panels.task(of_matrix(block.e), 0, panels.count());
+    const float* packed = packed_.const_data_ptr<float>() + block.e * packed_.size(1);
+    PanelTask task = panels.task(packed, 0, panels.count());
     take_rows(task, x, block);
     task.rows = static_cast<int>(block.count);
     task.y = y_SW.data_ptr<float>() + block.first * panels.num_outputs;
     task.y_stride = panels.num_outputs;
     rows_function()(task);
   });
+}
+
+void multiply_slots(const std::vector<std::int64_t>& offsets, const SlotRows& x,
+                    const at::Tensor& weight_NOI, Multiply how, at::Tensor& y_SW) {
+  PackedMatrices(weight_NOI, how, offsets).multiply(offsets, x, y_SW);
 }
 
 void add_slots(const std::vector<std::int64_t>& offsets, std::span<const SlotFactor> factors,
@@ -297,13 +313,16 @@ void add_slots(const std::vector<std::int64_t>& offsets, std::span<const SlotFac
 }
 
 void multiply_outer(const std::vector<std::int64_t>& offsets, const SlotRows& a, const SlotRows& b,
-                    at::Tensor& product_NAB) {
-  for (std::size_t e = 0; e + 1 < offsets.size(); ++e)
+                    at::Tensor& product_NAB, bool accumulate) {
+  for (std::size_t e = 0; !accumulate && e + 1 < offsets.size(); ++e)
     if (offsets[e] == offsets[e + 1]) product_NAB.select(0, static_cast<std::int64_t>(e)).zero_();
   if (!is_float(a.rows) || !is_float(b.rows) || !is_float(product_NAB)) {
     for_each_range(offsets, [&](std::int64_t e, RowRange range) {
       at::Tensor product = product_NAB.select(0, e);
-      at::mm_out(product, rows_of(a, range).t(), rows_of(b, range));
+      if (accumulate)
+        product.addmm_(rows_of(a, range).t(), rows_of(b, range));
+      else
+        at::mm_out(product, rows_of(a, range).t(), rows_of(b, range));
     });
     return;
   }
@@ -311,7 +330,7 @@ void multiply_outer(const std::vector<std::int64_t>& offsets, const SlotRows& a,
   for_tasks(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
     const OuterTask& task = tasks[static_cast<std::size_t>(i)];
     run_outer(task, {offsets[task.e], offsets[task.e + 1]}, a, b,
-              product_NAB.data_ptr<float>() + task.e * product_NAB.stride(0));
+              product_NAB.data_ptr<float>() + task.e * product_NAB.stride(0), accumulate);
   });
 }
 

@@ -24,6 +24,22 @@ enum class Multiply { kTransposed, kPlain };
 /// rows from where they lie; other types and devices through at::mm, a matrix at a time. Sums run
 /// in the order of slots, whatever the number of threads.
 
+/// N matrices made ready to multiply slots more than once.
+class PackedMatrices {
+ public:
+  PackedMatrices(const at::Tensor& weight_NOI, Multiply how) : PackedMatrices(weight_NOI, how, {}) {}
+  /// Of a batch alone: matrices without slots are left out.
+  PackedMatrices(const at::Tensor& weight_NOI, Multiply how, std::span<const std::int64_t> offsets);
+
+  /// y[s] = x[s] W_e^T or x[s] W_e.
+  void multiply(std::span<const std::int64_t> offsets, const SlotRows& x, at::Tensor& y_SW) const;
+
+ private:
+  at::Tensor weight_NOI_;
+  Multiply how_;
+  at::Tensor packed_;  ///< [N, floats of a matrix]; undefined where at::mm multiplies
+};
+
 /// y[s] = x[s] W_e^T or x[s] W_e.
 void multiply_slots(const std::vector<std::int64_t>& offsets, const SlotRows& x,
                     const at::Tensor& weight_NOI, Multiply how, at::Tensor& y_SW);
@@ -36,9 +52,9 @@ struct SlotFactor {
 void add_slots(const std::vector<std::int64_t>& offsets, std::span<const SlotFactor> factors,
                Multiply how, const RowMap& map, at::Tensor& sum);
 
-/// product[e] = sum over the slots of e of a[s] outer b[s]: [N, width of a, width of b]; zeros for
-/// a matrix without slots.
+/// product[e] (+)= sum over the slots of e of a[s] outer b[s]: [N, width of a, width of b]; zeros
+/// for a matrix without slots.
 void multiply_outer(const std::vector<std::int64_t>& offsets, const SlotRows& a, const SlotRows& b,
-                    at::Tensor& product_NAB);
+                    at::Tensor& product_NAB, bool accumulate = false);
 
 }  // namespace talpa::nn

@@ -5,6 +5,7 @@
 
 #include "talpa/collective/communicator.h"
 #include "talpa/nn/feed_forward.h"
+#include "talpa/nn/linear.h"
 #include "talpa/nn/moe/experts.h"
 #include "talpa/nn/moe/latent_experts.h"
 #include "talpa/nn/moe/losses.h"
@@ -15,7 +16,7 @@ namespace {
 
 at::Tensor shared_expert(const at::Tensor& x_TD, const Scope& parameters, bool gated) {
   const at::Tensor y_TD = feed_forward(x_TD, parameters);
-  return gated ? y_TD * at::linear(x_TD, parameters.at("router")).sigmoid() : y_TD;
+  return gated ? y_TD * nn::linear(x_TD, parameters.at("router")).sigmoid() : y_TD;
 }
 
 std::vector<std::int64_t> load_of(const DispatchPlan& plan) {

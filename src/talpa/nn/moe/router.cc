@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include "talpa/nn/linear.h"
 #include "talpa/nn/precision.h"
 
 namespace talpa::nn {
@@ -45,7 +46,7 @@ at::Tensor weights_of(const Routing& routing, const MoeConfig& config) {
 }  // namespace
 
 at::Tensor router_logits(const at::Tensor& x_TD, const at::Tensor& router_ND) {
-  return at::linear(widen(x_TD), widen(router_ND));
+  return nn::linear(widen(x_TD), widen(router_ND));
 }
 
 Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config,

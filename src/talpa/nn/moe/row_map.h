@@ -31,7 +31,7 @@ struct RowRange {
 
 /// body(e, range) for every range [offsets[e], offsets[e + 1]) that is not empty.
 template <class Body>
-void for_each_range(const std::vector<std::int64_t>& offsets, Body&& body) {
+void for_each_range(std::span<const std::int64_t> offsets, Body&& body) {
   for (std::size_t e = 0; e + 1 < offsets.size(); ++e)
     if (offsets[e] < offsets[e + 1])
       body(static_cast<std::int64_t>(e), RowRange{offsets[e], offsets[e + 1]});

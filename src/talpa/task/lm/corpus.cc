@@ -88,10 +88,12 @@ TokenStream::TokenStream(const fs::path& jsonl, const fs::path& tokenizer_json, 
           (bytes.size() - sizeof(Header)) / 2};
 }
 
-WindowOrder::WindowOrder(std::int64_t num_ids, int window, std::uint64_t seed)
+WindowOrder::WindowOrder(std::int64_t num_ids, int window, std::uint64_t seed,
+                         const std::string& source)
     : num_windows_((num_ids - 1) / window), window_(window), seed_(seed) {
   if (num_windows_ < 1)
-    fail(ErrorCode::kConfig, "{} ids are fewer than one window of {} + 1", num_ids, window);
+    fail(ErrorCode::kConfig, "{}: {} tokens are fewer than one window of {} + 1", source, num_ids,
+         window);
 }
 
 std::int64_t WindowOrder::start(std::int64_t index) {

@@ -33,7 +33,8 @@ class TokenStream {
 /// each epoch by the seed. Window number `index` of a run depends on nothing else.
 class WindowOrder {
  public:
-  WindowOrder(std::int64_t num_ids, int window, std::uint64_t seed);
+  /// Throws kConfig, naming `source`, when the ids do not fill one window.
+  WindowOrder(std::int64_t num_ids, int window, std::uint64_t seed, const std::string& source);
   std::int64_t num_windows() const { return num_windows_; }
   /// First id of window `index` (counted over epochs).
   std::int64_t start(std::int64_t index);

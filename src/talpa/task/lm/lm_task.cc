@@ -86,7 +86,7 @@ LmTask::LmTask(const LmRecipe& recipe, collective::Mesh* mesh)
       valid_(recipe.data.valid, tokenizer_json(recipe), end_token_of(recipe.model),
              recipe.data.cache),
       order_(static_cast<std::int64_t>(train_.ids().size()), recipe.data.sequence_length,
-             recipe.seed),
+             recipe.seed, recipe.data.train),
       decoder_(recipe.model) {
   check_division(recipe, mesh);
   decoder_.initialise(recipe.seed);
