@@ -215,7 +215,10 @@ def terminate_with_slow_reader():
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect((where.hostname, where.port))
             reader.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 900)
-            time.sleep(1)
+            before, answered = -1, 0
+            while not answered or answered != before:  # until the server waits for the reader
+                time.sleep(1)
+                before, answered = answered, server.log().count("path=/ ")
             start = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             server.process.wait(timeout=30)

@@ -245,7 +245,8 @@ TEST(WindowOrder, EveryWindowOnceAnEpochAndFromTheIndexAlone) {
   WindowOrder jumped(1001, 10, 5, "ids");
   EXPECT_EQ(jumped.start(150), sequence[150]);
   EXPECT_EQ(jumped.start(3), sequence[3]);
-  EXPECT_TALPA_ERROR(WindowOrder(10, 10, 0, "ids"), kConfig, "ids: 10 tokens are fewer than one window");
+  EXPECT_TALPA_ERROR(WindowOrder(10, 10, 0, "ids"), kConfig,
+                     "ids: 10 tokens are fewer than one window");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "talpa/kernel/panel_task.h"
 
@@ -38,7 +39,7 @@ void pack_panel_of_columns(const float* x, std::int64_t stride, const std::int32
   for (std::int64_t k = 0; k < count; ++k, panel += kPanelRows) {
     const float* row = x + (row_index != nullptr ? row_index[k] : k) * stride;
     if (width == kPanelRows) {
-      std::copy_n(row, kPanelRows, panel);
+      std::memcpy(panel, row, kPanelRows * sizeof(float));
     } else {
       std::fill(std::copy_n(row, width, panel), panel + kPanelRows, 0.0f);
     }

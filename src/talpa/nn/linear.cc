@@ -13,8 +13,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 at::Tensor multiplied(const at::Tensor& x_T, const at::Tensor& weight_OI, Multiply how) {
-  at::Tensor y_T = at::empty({x_T.size(0), weight_OI.size(how == Multiply::kPlain ? 1 : 0)},
-                             x_T.options());
+  at::Tensor y_T =
+      at::empty({x_T.size(0), weight_OI.size(how == Multiply::kPlain ? 1 : 0)}, x_T.options());
   multiply_slots({0, x_T.size(0)}, {x_T}, weight_OI.unsqueeze(0), how, y_T);
   return y_T;
 }

@@ -6,7 +6,8 @@
 
 namespace talpa::serve {
 
-/// A token's text behind another token, or "bytes:\xe2\x80" where its bytes are no whole characters, as OpenAI has it.
+/// A token's text behind another token, or "bytes:\xe2\x80" where its bytes are no whole
+/// characters, as OpenAI has it.
 std::string token_text(const Tokenizer& tokenizer, TokenId token);
 
 /// Log-probabilities of consecutive tokens as /v1/completions tells them: tokens, token_logprobs,

@@ -1,5 +1,8 @@
+#include <malloc.h>
+
 #include <algorithm>
 #include <csignal>
+#include <limits>
 #include <optional>
 
 #include "talpa/base/cpu.h"
@@ -142,7 +145,14 @@ double peak_flops(const lm::LmRecipe& recipe, collective::Mesh* mesh) {
   return limit;
 }
 
+/// What a step gives back the next one asks for again: it stays with the process.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+}
+
 void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::Mesh* mesh) {
+  keep_freed_memory();
   const bool first = mesh == nullptr || mesh->world().is_first();
   const fs::path folder = run_folder(options, recipe);
   if (first) check_folder(folder, options);

@@ -27,7 +27,8 @@ enum class Multiply { kTransposed, kPlain };
 /// N matrices made ready to multiply slots more than once.
 class PackedMatrices {
  public:
-  PackedMatrices(const at::Tensor& weight_NOI, Multiply how) : PackedMatrices(weight_NOI, how, {}) {}
+  PackedMatrices(const at::Tensor& weight_NOI, Multiply how)
+      : PackedMatrices(weight_NOI, how, {}) {}
   /// Of a batch alone: matrices without slots are left out.
   PackedMatrices(const at::Tensor& weight_NOI, Multiply how, std::span<const std::int64_t> offsets);
 
