@@ -173,6 +173,13 @@ TEST(Operations, CrossEntropyOfNoTargetIsZero) {
   EXPECT_EQ(x.grad().abs().max().item<float>(), 0);
 }
 
+TEST(Operations, CrossEntropyTakesTargetsOfItsClassesAlone) {
+  for (const std::int64_t target : {-1, 5})
+    EXPECT_TALPA_ERROR(
+        linear_cross_entropy(at::rand({1, 4}), at::rand({5, 4}), at::full({1}, target, at::kLong)),
+        kInternal, "check failed");
+}
+
 /// Training skips such a step, or ends with the number of it.
 TEST(Operations, CrossEntropyShowsWhatIsNotFinite) {
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <optional>
 
+#include "talpa/base/error.h"
 #include "talpa/kernel/implementation.h"
 #include "talpa/nn/moe/grouped_products.h"
 #include "talpa/nn/precision.h"
@@ -75,7 +76,9 @@ class ChunkedLoss {
         targets_T_(targets_T.contiguous()),
         logits_of_rows_(head_VD.unsqueeze(0), Multiply::kTransposed),
         num_classes_(head_VD.size(0)) {
-    const auto count = targets_T.ne(kIgnoredTarget).sum().item<std::int64_t>();
+    const at::Tensor ignored_T = targets_T.eq(kIgnoredTarget);
+    TALPA_CHECK(((targets_T.ge(0) & targets_T.lt(num_classes_)) | ignored_T).all().item<bool>());
+    const auto count = ignored_T.logical_not().sum().item<std::int64_t>();
     scale_ = count > 0 ? 1.0 / static_cast<double>(count) : 0;
     loss_ = at::zeros({}, x_TD.options().dtype(wide_type(x_TD.scalar_type())));
     if (!with_gradient) return;
