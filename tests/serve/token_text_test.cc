@@ -26,6 +26,9 @@ TEST(TokenTextTest, TextsAndOffsetsOfSentencePieceTokens) {
   EXPECT_EQ(serve::chat_logprobs(*tokenizer, {&scores[3], 1})["content"][0]["bytes"],
             Json::array({0xe2}));
   EXPECT_EQ(serve::token_text(*tokenizer, 1 << 20), "");
+  scores[0].token = 1 << 20;  // vocabularies of models are padded
+  EXPECT_EQ(serve::completion_logprobs(*tokenizer, {scores.data(), 1}, true, offset)["tokens"],
+            Json::array({""}));
 }
 
 }  // namespace

@@ -53,8 +53,8 @@ Json completion_logprobs(const Tokenizer& tokenizer, std::span<const TokenLogpro
     const bool first = begins_with_prompt && i == 0;
     // The first token of a text may lose its space; behind another it keeps it.
     const TokenId token = scores[i].token;
-    const std::string bytes =
-        first ? tokenizer.decode({&token, 1}, false) : token_bytes(tokenizer, token);
+    std::string bytes = token_bytes(tokenizer, token);
+    if (first && !bytes.empty()) bytes = tokenizer.decode({&token, 1}, false);
     tokens.push_back(shown_text(bytes));
     logprobs.push_back(first ? Json() : Json(scores[i].logprob));
     top.push_back(first ? Json() : best_by_text(tokenizer, scores[i]));
