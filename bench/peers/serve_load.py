@@ -86,7 +86,7 @@ def servers(options, most):
 
 
 async def stream(port, prompt, tokens):
-    """Times at which pieces came, and the number of tokens that the server counted."""
+    """When pieces came, the waits between them, and the number of tokens that the server counted."""
     body = json.dumps({"model": "m", "prompt": prompt, "max_tokens": tokens, "temperature": 0,
                        "ignore_eos": True, "stream": True,
                        "stream_options": {"include_usage": True}}).encode()
@@ -95,19 +95,24 @@ async def stream(port, prompt, tokens):
     start = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head.encode() + body)
-    times, count = [], 0
+    times, gaps, count = [], [], 0
     async for line in reader:
         if not line.startswith(b"data: {"):
             continue
         event = json.loads(line[6:])
-        if event.get("choices") and event["choices"][0].get("text"):
-            times.append(time.perf_counter() - start)
+        text = event["choices"][0].get("text") if event.get("choices") else ""
+        if text:
+            now = time.perf_counter() - start
+            # Bytes that may become a character are held back, however many tokens they are.
+            if times and "\N{REPLACEMENT CHARACTER}" not in text:
+                gaps.append(now - times[-1])
+            times.append(now)
         if event.get("usage"):
             count = event["usage"]["completion_tokens"]
     writer.close()
     if count != tokens:
         raise SystemExit(f"port {port}: {count} tokens instead of {tokens}")
-    return times, count
+    return times, gaps, count
 
 
 async def load(port, prompts, tokens):
@@ -118,10 +123,10 @@ def measure(server, prompts, tokens):
     cpu, start = server.cpu_seconds(), time.perf_counter()
     answers = asyncio.run(load(server.port, prompts, tokens))
     wall, used = time.perf_counter() - start, server.cpu_seconds() - cpu
-    total = sum(count for _, count in answers)
-    gaps = [b - a for times, _ in answers for a, b in zip(times, times[1:])]
-    return {"rate": total / wall, "cpu_rate": total / used, "gaps": gaps,
-            "first": [times[0] for times, _ in answers]}
+    total = sum(count for _, _, count in answers)
+    return {"rate": total / wall, "cpu_rate": total / used,
+            "gaps": [gap for _, gaps, _ in answers for gap in gaps],
+            "first": [times[0] for times, _, _ in answers]}
 
 
 def percentile(values, share):

@@ -1,11 +1,13 @@
 #include "talpa/text/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <rapidcheck.h>
 
 #include <thread>
 
 #include "scratch.h"
 #include "talpa/base/file.h"
+#include "talpa/text/unicode.h"
 
 namespace talpa {
 namespace {
@@ -23,6 +25,26 @@ void open_with(const std::string& name, const char* pointer, Json value) {
   Json json = golden_json(name);
   json[Json::json_pointer(pointer)] = std::move(value);
   Tokenizer::from_json(json, "test.json");
+}
+
+TEST(DecodeStream, HoldsBackACutCharacterAndNothingElse) {
+  const auto tokenizer = open("byte_level");
+  // Bytes alone, some of which begin characters, and a token of letters.
+  std::vector<TokenId> choice = {*tokenizer->id_of("a")};
+  for (const char* byte : {"\u00e2", "\u013e", "\u00ac", "\u00f0"})  // E2 9C AC F0
+    choice.push_back(tokenizer->id_of(byte).value());
+  EXPECT_TRUE(rc::check([&] {
+    const auto ids = *rc::gen::container<std::vector<TokenId>>(rc::gen::elementOf(choice));
+    DecodeStream stream(tokenizer);
+    std::string told;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      told += stream.push(ids[i]);
+      const std::string all = tokenizer->decode(std::span(ids).first(i + 1));
+      const std::string whole = text::valid_utf8(all);
+      RC_ASSERT(whole == told || whole == told + "\ufffd");
+    }
+    RC_ASSERT(told + stream.finish() == text::valid_utf8(tokenizer->decode(ids)));
+  }));
 }
 
 TEST(Tokenizer, SpecialTokensAreReadOnlyWhenAsked) {

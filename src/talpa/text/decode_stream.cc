@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "talpa/text/tokenizer.h"
 #include "talpa/text/unicode.h"
 
@@ -5,15 +7,14 @@ namespace talpa {
 
 namespace {
 
-bool ends_inside_character(std::string_view bytes) {
-  // Of a character cut off, at most three bytes are there.
+/// Bytes at the end of `bytes` that a character begun there still lacks others behind.
+std::size_t bytes_of_cut_character(std::string_view bytes) {
   for (std::size_t size = 1; size <= 3 && size <= bytes.size(); ++size) {
     const std::string_view tail = bytes.substr(bytes.size() - size);
-    const text::Utf8Step step = text::utf8_step(tail);
-    if (step.truncated) return true;
-    if ((static_cast<unsigned char>(tail[0]) & 0xc0) != 0x80) return false;
+    if (text::utf8_step(tail).truncated) return size;
+    if ((static_cast<unsigned char>(tail[0]) & 0xc0) != 0x80) return 0;
   }
-  return false;
+  return 0;
 }
 
 }  // namespace
@@ -22,14 +23,16 @@ std::string DecodeStream::push(TokenId id) {
   if (skip_special_ && tokenizer_->is_special(id)) return {};
   window_.push_back(id);
   const std::string text = tokenizer_->decode(window_, skip_special_);
-  if (ends_inside_character(text)) return {};
-  const std::string fresh = behind_told(text);
-  if (fresh.empty()) return {};
+  const std::size_t cut = bytes_of_cut_character(text);
+  std::string fresh = behind_told(text);
+  if (fresh.size() <= cut) return {};
+  fresh.resize(fresh.size() - cut);
   // What was told before the last piece no longer matters; the last piece is the context of the
   // next, because the first token of a text may decode differently.
   window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(told_tokens_));
   told_tokens_ = window_.size();
   told_ = tokenizer_->decode(window_, skip_special_);
+  told_.resize(told_.size() - std::min(cut, told_.size()));
   return text::valid_utf8(fresh);
 }
 

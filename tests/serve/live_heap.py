@@ -1,0 +1,49 @@
+"""Bytes that a server holds after more and more broken and correct requests, as malloc counts them.
+
+Resident memory also holds what allocators keep for later, a sanitizer's most of all; live bytes do
+not, once threads keep nothing (tcache_count, mxfast) and no beginnings of texts are stored. Whoever
+forgets to free something shows up here to the byte. Needs gdb and the right to attach.
+
+usage: live_heap.py [ROUNDS] [REQUESTS A ROUND]
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+from faults_test import Run, resident_mib
+from running_server import RunningServer
+
+TIMEOUT = 5  # of the server for clients that stall, s
+
+
+def live_bytes(server):
+    time.sleep(TIMEOUT + 2)
+    before = len(server.log())
+    subprocess.run(["gdb", "-p", str(server.process.pid), "-batch", "-ex",
+                    "call (void)malloc_stats()"], capture_output=True, check=True)
+    time.sleep(0.5)
+    return int(re.findall(r"in use bytes\s+=\s+(\d+)", server.log()[before:])[-1])
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 6
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+    with RunningServer("--parallel", 8, "--queue", 200, "--timeout", TIMEOUT,
+                       "--prefix-cache", 0) as server:
+        run = Run(server, count)
+        live = []
+        for part in range(rounds):
+            run.go()
+            live.append(live_bytes(server))
+            print(f"after {(part + 1) * count} requests: {live[-1]} bytes live, "
+                  f"{resident_mib(server.process):.0f} MiB resident", flush=True)
+    # The first rounds begin threads.
+    assert max(live[2:]) - min(live[2:]) < 64 * 1024, "live memory grows"
+
+
+if __name__ == "__main__":
+    main()
