@@ -77,8 +77,7 @@ class Decoder {
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
 
-  /// Normal(0, 0.02), residual outputs scaled by 1/sqrt(2 layers), norms one. Factored experts
-  /// are scaled so that the products have the variance of dense experts. Same seed, same values.
+  /// nn::initialise at a fixed scale. Same seed, same values.
   void initialise(std::uint64_t seed);
   /// Fills from files; every tensor once. Throws kFormat for a malformed pivot mask.
   void load(const ModelFiles& files);

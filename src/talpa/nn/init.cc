@@ -13,7 +13,7 @@
 namespace talpa::nn {
 namespace {
 
-constexpr double kStd = 0.02;
+constexpr double kFixedStd = 0.02;
 
 bool ends_with(std::string_view name, std::initializer_list<std::string_view> endings) {
   for (std::string_view ending : endings)
@@ -36,7 +36,8 @@ double activation_rms(BasisActivation activation) {
 
 class Initialiser {
  public:
-  explicit Initialiser(const DecoderConfig& config) : config_(config), latent_(config.moe.latent) {}
+  Initialiser(const DecoderConfig& config, InitialScale scale)
+      : config_(config), latent_(config.moe.latent), scale_(scale) {}
 
   void fill(const std::string& name, at::Tensor& tensor, std::uint64_t seed) const {
     if (name.ends_with("norm")) {
@@ -50,7 +51,7 @@ class Initialiser {
     } else if (is_pivot(name)) {
       tensor.zero_().slice(1, 0, latent_.basis_rank).fill_(1);
     } else {
-      fill_normal(tensor, std_of(name), Random(seed, "init:" + name));
+      fill_normal(tensor, std_of(name, tensor.size(-1)), Random(seed, "init:" + name));
     }
   }
 
@@ -62,12 +63,27 @@ class Initialiser {
     tensor.copy_(values);
   }
 
-  double std_of(const std::string& name) const {
+  double std_of(const std::string& name, std::int64_t inputs) const {
     // Rows of U that are not the identity's: U V has V's variance in all rows.
     if (name.ends_with("_basis")) return 1 / std::sqrt(static_cast<double>(latent_.basis_rank));
+    if (is_factor(name)) return factor_std(name, inputs);
+    return scaled_down(name, is_feed_forward(name) ? std_of_inputs(inputs) : kFixedStd);
+  }
+
+  double std_of_inputs(std::int64_t inputs) const {
+    return scale_ == InitialScale::kFanIn ? 1 / std::sqrt(static_cast<double>(inputs)) : kFixedStd;
+  }
+
+  // Residual outputs of all layers add up.
+  double scaled_down(const std::string& name, double std) const {
     const bool residual = ends_with(name, {"attn.o", ".down", ".down_out"});
-    const double std = residual ? kStd / std::sqrt(2.0 * config_.num_layers) : kStd;
-    return is_factor(name) ? factor_std(name, std) : std;
+    return residual ? std / std::sqrt(2.0 * config_.num_layers) : std;
+  }
+
+  static bool is_feed_forward(const std::string& name) {
+    const std::string_view role = split_weight_name(name).role;
+    return !role.ends_with(".router") &&
+           (role.starts_with("ffn.") || role.starts_with("moe.") || role.starts_with("shared."));
   }
 
   bool is_factor(const std::string& name) const {
@@ -79,23 +95,32 @@ class Initialiser {
   }
 
   // Entries of A B have the variance r var(A) var(B).
-  double factor_std(const std::string& name, double std) const {
+  double factor_std(const std::string& name, std::int64_t inputs) const {
     const LatentConfig latent = latent_.of_layer(split_weight_name(name).layer);
     const double root_r = std::sqrt(static_cast<double>(latent.latent_dim));
-    if (latent_.basis_activation == BasisActivation::kNone) return std::sqrt(std / root_r);
     const bool basis = ends_with(name, {"_in", "_out"});
-    return basis ? 1 : std / (root_r * activation_rms(latent_.basis_activation));
+    const bool down = name.find(".down") != std::string::npos;
+    const double dense =
+        scaled_down(name, std_of_inputs(down ? config_.moe.hidden_dim : config_.dim));
+    if (latent.basis_activation != BasisActivation::kNone)
+      return basis ? 1 : dense / (root_r * activation_rms(latent_.basis_activation));
+    if (scale_ == InitialScale::kFixed) return std::sqrt(dense / root_r);
+    // Of down's two factors the shared one is the residual output.
+    return name.ends_with(".down") ? std_of_inputs(inputs)
+                                   : scaled_down(name, std_of_inputs(inputs));
   }
 
   const DecoderConfig& config_;
   const LatentConfig& latent_;
+  InitialScale scale_;
 };
 
 }  // namespace
 
-void initialise(Parameters& parameters, const DecoderConfig& config, std::uint64_t seed) {
+void initialise(Parameters& parameters, const DecoderConfig& config, std::uint64_t seed,
+                InitialScale scale) {
   const torch::NoGradGuard no_grad;
-  const Initialiser initialiser(config);
+  const Initialiser initialiser(config, scale);
   for (auto& [name, tensor] : parameters) initialiser.fill(name, tensor, seed);
 }
 

@@ -89,7 +89,7 @@ LmTask::LmTask(const LmRecipe& recipe, collective::Mesh* mesh)
              recipe.seed, recipe.data.train),
       decoder_(recipe.model) {
   check_division(recipe, mesh);
-  decoder_.initialise(recipe.seed);
+  nn::initialise(decoder_.parameters(), recipe.model, recipe.seed, recipe.initial_scale);
   if (mesh_ != nullptr && mesh_->experts() != nullptr) {
     experts_.emplace(*mesh_->experts());
     for (auto& [name, tensor] : decoder_.parameters())

@@ -7,6 +7,7 @@
 
 #include "talpa/collective/mesh.h"
 #include "talpa/model/decoder_config.h"
+#include "talpa/nn/init.h"
 #include "talpa/task/lm/corpus.h"
 #include "talpa/train/balance_config.h"
 #include "talpa/train/task.h"
@@ -44,6 +45,7 @@ struct LmDataConfig {
 struct LmRecipe {
   std::string name = "lm";
   std::uint64_t seed = 0;
+  nn::InitialScale initial_scale = nn::InitialScale::kFixed;
   DecoderConfig model;
   LmDataConfig data;
   train::BalanceConfig balance;
@@ -53,6 +55,8 @@ struct LmRecipe {
     using C = LmRecipe;
     return std::tuple{field("name", &C::name, "name of the run"),
                       field("seed", &C::seed, "seed of initialisation and data order"),
+                      field("initial_scale", &C::initial_scale,
+                            "of feed-forward matrices: fixed = 0.02, fan_in = 1 / sqrt(inputs)"),
                       field("model", &C::model, "decoder"),
                       field("data", &C::data, "text"),
                       field("balance", &C::balance, "load of experts"),
