@@ -40,7 +40,7 @@ Parameters begun(const DecoderConfig& config, InitialScale scale) {
   return decoder.parameters();
 }
 
-// Tensor of layer 1; dense matrices of all experts where the config has factors.
+// Of layer 1; products where the config has factors.
 struct Experts {
   at::Tensor gate, up, down;
 };
@@ -81,6 +81,19 @@ TEST(InitialScale, LatentsKeepTheScaleOfTheirInputs) {
   const Parameters parameters = begun(init_config(true), InitialScale::kFanIn);
   const at::Tensor z = parameters.at("layers.0.moe.gate_up_in").matmul(torch::randn({kDim, 256}));
   EXPECT_NEAR(rms(z), 1, 0.15);
+}
+
+// U V has rows of V and rows of the same scale: what counts are the r latents, not the rank.
+TEST(InitialScale, LowRankBasesHaveTheScaleOfWholeOnes) {
+  DecoderConfig config = init_config(true);
+  config.moe.latent.mixed = true;
+  config.moe.latent.group_size = 4;
+  config.moe.latent.basis_rank = 16;
+  config.validate("model");
+  const Parameters parameters = begun(config, InitialScale::kFanIn);
+  const double residual = 1 / std::sqrt(2 * kLayers);
+  EXPECT_NEAR(rms(parameters.at("layers.1.moe.gate_up_in")) * std::sqrt(kDim), 1, 0.1);
+  EXPECT_NEAR(rms(parameters.at("layers.1.moe.down_out")) * std::sqrt(32) / residual, 1, 0.1);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "fallback_tokenizer.h"
 #include "scratch.h"
 #include "talpa/base/file.h"
 #include "talpa/text/unicode.h"
@@ -44,6 +45,24 @@ TEST(DecodeStream, HoldsBackACutCharacterAndNothingElse) {
       RC_ASSERT(whole == told || whole == told + "\ufffd");
     }
     RC_ASSERT(told + stream.finish() == text::valid_utf8(tokenizer->decode(ids)));
+  }));
+}
+
+TEST(DecodeStream, BytesOfFallbackTokensAreNeverHeldForLong) {
+  const auto tokenizer = testing::fallback_tokenizer();
+  const auto id = [&](const char* token) { return tokenizer->id_of(token).value(); };
+  const std::vector<TokenId> choice = {id("<0xE2>"), id("<0x9C>"), id("<0xF0>"), id("a")};
+  EXPECT_TRUE(rc::check([&] {
+    const auto ids = *rc::gen::container<std::vector<TokenId>>(rc::gen::elementOf(choice));
+    DecodeStream stream(tokenizer);
+    int silent = 0;
+    for (const TokenId next : ids) {
+      const std::string piece = stream.push(next);
+      RC_ASSERT(text::is_valid_utf8(piece));
+      silent = piece.empty() ? silent + 1 : 0;
+      RC_ASSERT(silent <= 3);
+    }
+    RC_ASSERT(text::is_valid_utf8(stream.finish()));
   }));
 }
 

@@ -105,6 +105,8 @@ class Initialiser {
     if (latent.basis_activation != BasisActivation::kNone)
       return basis ? 1 : dense / (root_r * activation_rms(latent_.basis_activation));
     if (scale_ == InitialScale::kFixed) return std::sqrt(dense / root_r);
+    // Low-rank bases of down hold fewer columns than the latents they read.
+    if (name.ends_with("_out")) inputs = latent.latent_dim;
     // Of down's two factors the shared one is the residual output.
     return name.ends_with(".down") ? std_of_inputs(inputs)
                                    : scaled_down(name, std_of_inputs(inputs));

@@ -7,8 +7,8 @@ namespace talpa {
 
 namespace {
 
-/// Bytes at the end of `bytes` that a character begun there still lacks others behind.
-std::size_t bytes_of_cut_character(std::string_view bytes) {
+/// How many bytes at the end begin a character that is not whole yet.
+std::size_t size_of_cut_character(std::string_view bytes) {
   for (std::size_t size = 1; size <= 3 && size <= bytes.size(); ++size) {
     const std::string_view tail = bytes.substr(bytes.size() - size);
     if (text::utf8_step(tail).truncated) return size;
@@ -23,7 +23,7 @@ std::string DecodeStream::push(TokenId id) {
   if (skip_special_ && tokenizer_->is_special(id)) return {};
   window_.push_back(id);
   const std::string text = tokenizer_->decode(window_, skip_special_);
-  const std::size_t cut = bytes_of_cut_character(text);
+  const std::size_t cut = size_of_cut_character(text);
   std::string fresh = behind_told(text);
   if (fresh.size() <= cut) return {};
   fresh.resize(fresh.size() - cut);
@@ -32,7 +32,7 @@ std::string DecodeStream::push(TokenId id) {
   window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(told_tokens_));
   told_tokens_ = window_.size();
   told_ = tokenizer_->decode(window_, skip_special_);
-  told_.resize(told_.size() - std::min(cut, told_.size()));
+  told_.resize(told_.size() - std::min(cut, told_.size()));  // the cut character is not told
   return text::valid_utf8(fresh);
 }
 

@@ -262,6 +262,7 @@ std::map<std::string, double> LmTask::evaluate() {
     result["load_max"] = std::max(result["load_max"], s.max_over_mean);
     auto [low, fresh] = result.try_emplace("load_min", s.min_over_mean);
     if (!fresh) low->second = std::min(low->second, s.min_over_mean);
+    result["load_entropy"] += s.relative_entropy / static_cast<double>(load.size());
   }
   return result;
 }

@@ -80,7 +80,8 @@ class LmTask : public train::Task {
   train::LossResult training_loss(std::int64_t step, int micro_batch) override;
   void after_step() override;
   double flops_per_token() const override;
-  /// "loss" in nats a token, "bits_per_byte", "load_min" and "load_max" over layers of an MoE.
+  /// "loss" in nats a token, "bits_per_byte", "load_min" and "load_max" over layers of an MoE,
+  /// "load_entropy" on average over them.
   std::map<std::string, double> evaluate() override;
   void save_model(const std::filesystem::path& path, DType dtype) override;
   void load_model(const std::filesystem::path& path) override;
