@@ -86,7 +86,7 @@ def servers(options, most):
 
 
 async def stream(port, prompt, tokens):
-    """When pieces came, the waits between them, and the number of tokens that the server counted."""
+    """When pieces came, the waits between them, and how many tokens the server counted."""
     body = json.dumps({"model": "m", "prompt": prompt, "max_tokens": tokens, "temperature": 0,
                        "ignore_eos": True, "stream": True,
                        "stream_options": {"include_usage": True}}).encode()

@@ -1,8 +1,9 @@
-"""Bytes that a server holds after more and more broken and correct requests, as its allocator counts.
+"""Bytes that a server holds after ever more broken and correct requests, as its allocator counts.
 
 Resident memory also holds what allocators keep for later, a sanitizer's most of all; live bytes do
-not, once threads keep nothing (tcache_count, mxfast) and no beginnings of texts are stored. From the
-third round on they must stand still: the first ones begin threads. Needs gdb and the right to attach.
+not, once threads keep nothing (tcache_count, mxfast) and no beginnings of texts are stored. From
+the third round on they must stand still: the first ones begin threads. Needs gdb and the right to
+attach.
 
 usage: live_heap.py [ROUNDS] [REQUESTS A ROUND]
 """

@@ -21,7 +21,8 @@ class RunningServer:
         self.program = os.environ.get("TALPA_PROGRAM", str(ROOT / "build/release/bin/talpa"))
         self.output = tempfile.NamedTemporaryFile()  # a pipe that nobody empties would stop it
         self.process = subprocess.Popen(
-            [self.program, "serve", str(model), "--port", "0", *map(str, options)], stderr=self.output)
+            [self.program, "serve", str(model), "--port", "0", *map(str, options)],
+            stderr=self.output)
         self.url = self._wait_for_url()
 
     def _wait_for_url(self):

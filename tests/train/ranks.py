@@ -7,9 +7,9 @@ Every mode and number of processes runs a recipe with dense or latent experts, a
 balance loss over the global batch, Muon, averages and document masks. Shown is the largest
 difference of loss from one process' run; more than 1e-5 fails. Sums in another order differ in the
 last bit, and where two experts are as good as equal that decides between them: from the first such
-step on, which is shown, two runs part, and an evaluation that chose otherwise may be off by what one
-choice is worth. Then a run is stopped on several processes, goes on with one, and must end at the
-same loss; and two runs of several processes must have the same bits.
+step on, which is shown, two runs part, and an evaluation that chose otherwise may be off by what
+one choice is worth. Then a run is stopped on several processes, goes on with one, and must end at
+the same loss; and two runs of several processes must have the same bits.
 """
 
 import argparse
@@ -123,7 +123,7 @@ class Work:
         return [json.loads(line) for line in text.splitlines()]
 
     def losses(self, run):
-        """(step, name) -> loss, and step -> load of experts; of evaluations (step, name) -> load."""
+        """(step, name) -> loss, and (step, name) -> load of experts."""
         losses, load = {}, {}
         for row in self.rows(run):
             for key in ("loss", "lm_loss", "balance_loss"):
