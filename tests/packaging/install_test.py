@@ -59,9 +59,9 @@ class InstalledPackage(unittest.TestCase):
 
     def test_runtime_programs_do_not_link_libtorch(self):
         for program in (self.example, self.prefix / "bin/talpa"):
-            libraries = run("ldd", program).stdout
-            self.assertNotIn("torch", libraries, program)
-            self.assertNotIn("c10", libraries, program)
+            # Names alone: an address may spell "c10".
+            names = [line.split()[0] for line in run("ldd", program).stdout.splitlines()]
+            self.assertFalse([name for name in names if "torch" in name or "c10" in name], program)
 
     def test_installed_program_starts(self):
         self.assertRegex(run(self.prefix / "bin/talpa", "--version").stdout, r"\d+\.\d+\.\d+")
