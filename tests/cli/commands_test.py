@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -435,6 +436,46 @@ class Train(WithModel):
         self.assertEqual(self.train("--force", "--set", "trainer.steps=2").returncode, 0)
         self.assertNotEqual((self.out / "metrics.jsonl").read_text(), before)
 
+    def test_resume_names_what_the_recipe_has_changed(self):
+        self.assertEqual(self.train().returncode, 0)
+        config = (self.out / "config.json").read_text()
+        wrong = self.train("--resume", "--set", "seed=7", "--set", "initial_scale=fan_in")
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("config.json has another seed, initial_scale than the recipe", wrong.stderr)
+        self.assertEqual((self.out / "config.json").read_text(), config)
+
+    def test_two_trainings_do_not_share_a_folder(self):
+        first = subprocess.Popen([PROGRAM, "train", self.recipe, "-o", self.out, "--set",
+                                  "trainer.steps=1000000"], stderr=subprocess.PIPE)
+        try:
+            deadline = time.monotonic() + 120
+            while not list(self.out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for flag in ("--resume", "--force"):
+                second = self.train(flag)
+                self.assertEqual(second.returncode, 2)
+                self.assertIn(f"another process is at work in {self.out}", second.stderr)
+            self.assertIsNone(first.poll())
+        finally:
+            first.terminate()
+            first.communicate()
+        self.assertTrue(list(self.out.glob("checkpoints/step-*")))
+
+    def test_a_loss_that_is_no_number_ends_the_run(self):
+        self.assertEqual(self.train().returncode, 0)
+        weights = self.out / "checkpoints" / "step-00000004" / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+        begin = header["model.norm.weight"]["data_offsets"][0] + 8 + int.from_bytes(
+            content[:8], "little")
+        content[begin:begin + 4] = b"\0\0\xc0\x7f"  # NaN
+        weights.write_bytes(content)
+        wrong = self.train("--resume", "--set", "trainer.steps=8", "--set",
+                           "trainer.spike_guard.deviations=0")
+        self.assertEqual(wrong.returncode, 1)
+        self.assertRegex(wrong.stderr, r"step 5: loss -?nan with gradient norm .* is not finite; "
+                                       r"lower schedule.learning_rate and resume from .*00000004")
+
     def test_runs_lists_and_plot_draws(self):
         self.assertEqual(self.train().returncode, 0)
         listed = run("runs", self.out.parent)
@@ -448,6 +489,9 @@ class Train(WithModel):
         self.assertEqual(drawn.returncode, 0, drawn.stderr)
         self.assertIn("Held-out loss", page.read_text())
         self.assertNotIn("http", page.read_text().replace("http://www.w3.org", ""))
+        figure = self.root / "loss.svg"
+        self.assertEqual(run("plot", self.out, "-o", figure).returncode, 0)
+        self.assertRegex(figure.read_text(), r"^<svg [^>]*>(.|\n)*Held-out loss(.|\n)*</svg>\n$")
         wrong = run("plot", self.root, "-o", page)
         self.assertEqual(wrong.returncode, 1)
         self.assertIn("holds no run", wrong.stderr)

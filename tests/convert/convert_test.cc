@@ -3,6 +3,7 @@
 #include "fixtures.h"
 #include "talpa/base/file.h"
 #include "talpa/convert/calibrate.h"
+#include "talpa/convert/read_tensor.h"
 #include "talpa/engine/model.h"
 #include "talpa/model/accounting.h"
 
@@ -211,6 +212,57 @@ TEST(Convert, MaterialisedGroupsByOverlapAreThoseOfTheLatentModel) {
   convert_model(original, scratch / "dense", options);
   EXPECT_EQ(open_model(scratch / "dense").config.family, Family::kQwen3Moe);
   EXPECT_LT(largest_difference(logits_of(scratch / "mole"), logits_of(scratch / "dense")), 1e-5);
+}
+
+/// A random model whose selection bias chooses experts 2 and 5 of 8 for every token.
+fs::path save_biased(const fs::path& path) {
+  DecoderConfig config = small_moe();
+  config.family = Family::kTalpa;
+  config.moe.selection_bias = true;
+  nn::Decoder decoder(config);
+  decoder.initialise(3);
+  for (auto& [name, tensor] : decoder.parameters())
+    if (name.ends_with("router_bias"))
+      for (int e = 0; e < 8; ++e) tensor[e] = e == 2 || e == 5 ? 10 + e : -e;
+  save_hf_directory(path, config, decoder.provider(), {.dtype = DType::kF32});
+  return path;
+}
+
+TEST(Convert, CalibrationAndPruningFollowASelectionBias) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_biased(scratch / "moe"));
+  ConvertOptions options{.method = "prune", .dtype = DType::kF32};
+  options.calibration = calibrated(original, scratch / "c.safetensors");
+  options.num_experts = 2;
+  convert_model(original, scratch / "two", options);
+  const ModelFiles pruned = open_model(scratch / "two");
+  const at::Tensor bias = read_tensor(pruned.at("layers.1.moe.router_bias"));
+  EXPECT_TRUE(bias.equal(torch::tensor({12.f, 15.f})));
+}
+
+TEST(Convert, ASelectionBiasFollowsItsExpertsIntoGroups) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_biased(scratch / "moe"));
+  ConvertOptions options{.group_by = GroupBy::kOverlap, .dtype = DType::kF32};
+  options.latent.group_size = 2;
+  options.latent.latent_dim = 8;
+  convert_model(original, scratch / "mole", options);
+  const ModelFiles converted = open_model(scratch / "mole");
+  bool moved = false;
+  for (const char* layer : {"layers.0.moe.", "layers.1.moe."}) {
+    const std::string prefix = layer;
+    const at::Tensor before_ND = read_tensor(original.at(prefix + "router"));
+    const at::Tensor after_ND = read_tensor(converted.at(prefix + "router"));
+    const at::Tensor bias_before_N = read_tensor(original.at(prefix + "router_bias"));
+    const at::Tensor bias_after_N = read_tensor(converted.at(prefix + "router_bias"));
+    moved = moved || !after_ND.equal(before_ND);
+    for (int e = 0; e < 8; ++e) {
+      int was = 0;
+      while (was < 7 && !after_ND[e].equal(before_ND[was])) ++was;
+      EXPECT_TRUE(bias_after_N[e].equal(bias_before_N[was])) << e;
+    }
+  }
+  EXPECT_TRUE(moved);
 }
 
 TEST(Convert, FinishedLayersAreFoundAgain) {

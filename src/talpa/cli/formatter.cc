@@ -44,6 +44,12 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string name,
   return squeeze_blank_lines(out);
 }
 
+std::string HelpFormatter::make_usage(const CLI::App* app, std::string name) const {
+  std::string usage = CLI::Formatter::make_usage(app, std::move(name));
+  if (app->get_prefix_command()) usage.insert(usage.find_last_not_of('\n') + 1, " COMMAND ...");
+  return usage;
+}
+
 std::string HelpFormatter::make_subcommand(const CLI::App* sub) const {
   return row(sub->get_display_name(), sub->get_description());
 }

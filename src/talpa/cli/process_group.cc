@@ -171,10 +171,18 @@ class ProcessGroup {
       Child& child = children_[rank];
       if (!child.running || ::waitpid(child.pid, &child.status, WNOHANG) != child.pid) continue;
       child.running = false;
-      if (ended_well(child) || failed_) continue;
-      failed_ = static_cast<int>(rank);
-      end_ = std::chrono::steady_clock::now() + kGrace;
+      if (!ended_well(child)) note_failure(static_cast<int>(rank));
     }
+  }
+
+  /// Ranks that lose a peer end within moments of it, and may be seen first: one that a signal
+  /// killed is the cause.
+  void note_failure(int rank) {
+    const auto now = std::chrono::steady_clock::now();
+    const bool is_cause = failed_ && now <= end_ && WIFSIGNALED(child(rank).status) &&
+                          !WIFSIGNALED(child(*failed_).status);
+    if (!failed_) end_ = now + kGrace;
+    if (!failed_ || is_cause) failed_ = rank;
   }
 
   std::vector<Child> children_;

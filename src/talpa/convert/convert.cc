@@ -12,6 +12,7 @@
 #include "talpa/base/stopwatch.h"
 #include "talpa/convert/calibration.h"
 #include "talpa/convert/fit_store.h"
+#include "talpa/convert/read_tensor.h"
 #include "talpa/convert/rounded_layer.h"
 #include "talpa/convert/widths.h"
 #include "talpa/model/accounting.h"
@@ -153,6 +154,10 @@ class LayerConverter {
         fit_.expert_params > 0 ? fit_.expert_params : account_of(one_layer(layer)).expert_params;
     if (options_.materialise) materialise_fit(layer);
     if (options_.gguf) round_fit(layer);
+    if (model_.config.moe.selection_bias && !fit_.order.empty())
+      fit_.tensors["router_bias"] =
+          read_tensor(model_.at(fmt::format("layers.{}.moe.router_bias", layer)))
+              .index_select(0, torch::tensor(fit_.order, torch::kLong));
     for (const ProjectionFit& fit : fit_.projections) report_.projections.push_back({layer, fit});
   }
 
@@ -221,9 +226,6 @@ void check_convertible(const DecoderConfig& config, const fs::path& path) {
          "{} has no experts: only a mixture-of-experts model can be converted", path.string());
   if (config.moe.latent.enabled())
     fail(ErrorCode::kUnsupported, "{} has latent experts already", path.string());
-  if (config.moe.selection_bias)
-    fail(ErrorCode::kUnsupported,
-         "{} chooses experts with a selection bias, which no method carries over", path.string());
 }
 
 void check_bits(const ConvertOptions& options, const std::string& method) {
@@ -330,7 +332,7 @@ void write_model(const ModelFiles& model, const fs::path& output, const DecoderC
   save.dtype = options.gguf->dtype;
   save.type_of = [&](const WeightSpec& spec) -> std::optional<DType> {
     const auto [layer, part] = routed_part(spec.name);
-    if (layer < 0 || part == "router") return std::nullopt;
+    if (layer < 0 || is_router_part(part)) return std::nullopt;
     return type_of_part(options.gguf->of_layer(layer), part);
   };
   save.overwrite = options.overwrite;

@@ -113,7 +113,9 @@ at::Tensor LayerStream::pass(const at::Tensor& x_BTD, const nn::Scope& layer,
   const nn::Scope moe = layer.in("moe");
   if (observe)
     observe(half.rows_TD,
-            nn::route_rows(nn::router_logits(half.rows_TD, moe.at("router")), config.moe), moe);
+            nn::route_rows(nn::router_logits(half.rows_TD, moe.at("router")), config.moe,
+                           moe.find("router_bias")),
+            moe);
   return (half.attended_TD + nn::moe_layer(half.rows_TD, layer, config.moe).y_TD).view_as(x_BTD);
 }
 

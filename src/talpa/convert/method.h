@@ -31,7 +31,7 @@ struct ProjectionFit {
 struct LayerFit {
   /// By the names of model/weights.h behind "layers.L.moe.", in the target's shapes, any floating
   /// type: "gate", "gate_in", "gate_mix", "down_out", ... What is left out is copied from the
-  /// original; "router" too unless its rows change.
+  /// original; "router" too unless its rows change. A selection bias follows `order`.
   std::map<std::string, at::Tensor> tensors;
   std::vector<ProjectionFit> projections;  ///< of what was changed, in the order of Side
   /// Parameters that the layer's experts take in the method's own form, where the file has none

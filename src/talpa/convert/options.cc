@@ -24,7 +24,7 @@ std::vector<std::int64_t> expert_bytes_by_layer(const DecoderConfig& config,
   std::vector<std::int64_t> bytes(static_cast<std::size_t>(config.num_layers));
   for (const WeightSpec& spec : weight_specs(config)) {
     const auto [layer, part] = routed_part(spec.name);
-    if (layer < 0 || part == "router") continue;
+    if (layer < 0 || is_router_part(part)) continue;
     const DType type = type_in_file(type_of_part(types.of_layer(layer), part), spec.shape.back());
     bytes[static_cast<std::size_t>(layer)] += static_cast<std::int64_t>(
         bytes_of(type, static_cast<std::uint64_t>(num_elements(spec.shape))));
@@ -36,6 +36,8 @@ std::int64_t expert_bytes_in_file(const DecoderConfig& config, const GgufTypes& 
   const auto layers = expert_bytes_by_layer(config, types);
   return std::accumulate(layers.begin(), layers.end(), std::int64_t{0});
 }
+
+bool is_router_part(const std::string& part) { return part == "router" || part == "router_bias"; }
 
 RoutedPart routed_part(const std::string& name) {
   int layer = -1;

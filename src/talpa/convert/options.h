@@ -60,6 +60,8 @@ struct RoutedPart {
   std::string part;
 };
 RoutedPart routed_part(const std::string& name);
+/// "router" and its selection bias, which are kept as they are and counted nowhere.
+bool is_router_part(const std::string& part);
 /// Bytes that the routed experts of each layer of `config` take in these types, without routers.
 std::vector<std::int64_t> expert_bytes_by_layer(const DecoderConfig& config,
                                                 const GgufTypes& types);

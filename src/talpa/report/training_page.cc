@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 
+#include "talpa/base/error.h"
 #include "talpa/report/html.h"
 #include "talpa/report/plot.h"
 #include "talpa/report/training_run.h"
@@ -41,6 +42,8 @@ std::vector<std::string> labels_of(const std::vector<TrainingRun>& runs) {
   return labels;
 }
 
+constexpr std::size_t kHeldOut = 1;  ///< of figures_of()
+
 struct RunFigure {
   std::string title, unit, caption;
   std::vector<PlotSeries> series = {};
@@ -74,8 +77,8 @@ std::vector<RunFigure> figures_of(const std::vector<TrainingRun>& runs) {
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const TrainingRun& run = runs[i];
     figures[0].add(labels[i], run.curve(run.last("lm_loss") ? "lm_loss" : "loss"));
-    figures[1].add(labels[i], run.curve("valid_loss"));
-    figures[1].add(labels[i] + ", averaged weights", run.curve("valid_ema_loss"));
+    figures[kHeldOut].add(labels[i], run.curve("valid_loss"));
+    figures[kHeldOut].add(labels[i] + ", averaged weights", run.curve("valid_ema_loss"));
     figures[2].add(labels[i], run.curve("learning_rate"));
     figures[3].add(labels[i], run.curve("gradient_norm"));
     figures[4].add(labels[i] + ", most", run.load_curve("max_over_mean"));
@@ -86,19 +89,27 @@ std::vector<RunFigure> figures_of(const std::vector<TrainingRun>& runs) {
   return figures;
 }
 
+std::string svg_of(const RunFigure& figure) {
+  return plot_svg(figure.series, {.title = figure.title,
+                                  .x_label = "step",
+                                  .y_label = figure.unit,
+                                  .x_format = AxisFormat::kCount});
+}
+
 }  // namespace
 
 std::string runs_html(const std::vector<TrainingRun>& runs) {
   HtmlPage page("Training runs");
   page.add_markup(runs_table(runs).html());
   for (const RunFigure& figure : figures_of(runs))
-    if (!figure.series.empty())
-      page.add_figure(plot_svg(figure.series, {.title = figure.title,
-                                               .x_label = "step",
-                                               .y_label = figure.unit,
-                                               .x_format = AxisFormat::kCount}),
-                      figure.caption);
+    if (!figure.series.empty()) page.add_figure(svg_of(figure), figure.caption);
   return page.html();
+}
+
+std::string held_out_svg(const std::vector<TrainingRun>& runs) {
+  const RunFigure figure = figures_of(runs)[kHeldOut];
+  if (figure.series.empty()) fail(ErrorCode::kUsage, "no run has a held-out loss yet");
+  return svg_of(figure) + "\n";
 }
 
 }  // namespace talpa

@@ -41,5 +41,7 @@ Json runs_json(const std::vector<TrainingRun>& runs);
 /// A self-contained page: curves of loss, held-out loss, learning rate, gradient norm, load of
 /// experts and speed, one line a run, and the table.
 std::string runs_html(const std::vector<TrainingRun>& runs);
+/// The curves of held-out loss alone. Throws kUsage where no run has one.
+std::string held_out_svg(const std::vector<TrainingRun>& runs);
 
 }  // namespace talpa

@@ -62,14 +62,20 @@ void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
   const fs::path path = folder / "config.json";
   if (!fs::exists(path)) return;
   const auto old = config_from<lm::LmRecipe>(read_json(path));
-  if (old.model == recipe.model && old.data == recipe.data && old.seed == recipe.seed &&
-      old.balance == recipe.balance && old.trainer.micro_batches == recipe.trainer.micro_batches &&
-      old.trainer.optimizer.kind == recipe.trainer.optimizer.kind)
-    return;
-  fail(ErrorCode::kConfig,
-       "{} has another model, data, balance, seed or kind of optimiser than the recipe; use "
-       "another folder",
-       path.string());
+  std::vector<std::string> changed;
+  const auto note = [&](const char* name, bool same) {
+    if (!same) changed.push_back(name);
+  };
+  note("model", old.model == recipe.model);
+  note("data", old.data == recipe.data);
+  note("seed", old.seed == recipe.seed);
+  note("initial_scale", old.initial_scale == recipe.initial_scale);
+  note("balance", old.balance == recipe.balance);
+  note("trainer.micro_batches", old.trainer.micro_batches == recipe.trainer.micro_batches);
+  note("trainer.optimizer.kind", old.trainer.optimizer.kind == recipe.trainer.optimizer.kind);
+  if (changed.empty()) return;
+  fail(ErrorCode::kConfig, "{} has another {} than the recipe; use another folder", path.string(),
+       fmt::join(changed, ", "));
 }
 
 void describe(const lm::LmRecipe& recipe) {

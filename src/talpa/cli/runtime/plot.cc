@@ -19,8 +19,9 @@ void plot_runs(const PlotRunsOptions& options) {
     runs.push_back(read_training_run(path));
     if (runs.back().rows.empty()) log::warn("{} has no numbers yet", path);
   }
-  write_text(options.output, runs_html(runs));
-  log::info("page: {}", options.output);
+  const bool page = !options.output.ends_with(".svg");
+  write_text(options.output, page ? runs_html(runs) : held_out_svg(runs));
+  log::info("{}: {}", page ? "page" : "figure", options.output);
 }
 
 }  // namespace
@@ -28,7 +29,9 @@ void plot_runs(const PlotRunsOptions& options) {
 void setup_plot(CLI::App& app) {
   auto options = std::make_shared<PlotRunsOptions>();
   app.add_option("RUNS", options->runs, "Run folders of talpa train")->type_name("RUN")->required();
-  app.add_option("-o,--output", options->output, "Page to write")->type_name("FILE")->required();
+  app.add_option("-o,--output", options->output, "Page to write, or FILE.svg: the held-out loss")
+      ->type_name("FILE")
+      ->required();
   add_log_options(app, *options);
   on_run(app, options, plot_runs);
 }
