@@ -537,6 +537,32 @@ class Train(WithModel):
         self.assertFalse(self.out.exists())
 
 
+@unittest.skipIf(os.environ.get("TALPA_HAS_LABORATORY", "1") != "1", "built without libtorch")
+class Outputs(WithModel):
+    """What is read, or is not a model's, stays with --force too."""
+
+    def refused(self, message, *arguments):
+        before = {path: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+        result = run(*arguments, "--force")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn(message, result.stderr)
+        after = {path: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+        self.assertEqual(before, after)
+
+    def test_convert(self):
+        for output in (self.model, self.root):
+            self.refused("which is read", "convert", self.model, output, "--budget", "0.9")
+        notes = self.root / "notes"
+        notes.mkdir()
+        (notes / "thesis.txt").write_text("chapter 1")
+        self.refused("holds thesis.txt", "convert", self.model, notes, "--budget", "0.9")
+        self.refused("is a file", "convert", self.model, self.text, "--budget", "0.9")
+
+    def test_text(self):
+        self.refused("which is read", "calibrate", self.model, self.text, "-o", self.text)
+        self.refused("which is read", "tokenizer", "train", self.text, "-o", self.text)
+
+
 @unittest.skipIf(os.environ.get("TALPA_SANITIZE"), "takes minutes under a sanitizer")
 class SharedModel(unittest.TestCase):
     def test_loss_of_the_trained_moe(self):

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "talpa/base/error.h"
+#include "talpa/base/log.h"
 #include "talpa/format/gguf.h"
 
 namespace talpa::cli {
@@ -49,6 +50,12 @@ std::optional<DType> held_dtype(const std::string& name) {
     fail(ErrorCode::kUsage, "weights cannot be held as '{}'; one of f32, bf16, q8_0, q4_0, q4_1",
          name);
   return dtype;
+}
+
+void warn_beyond_positions(const LoadedModel& loaded, std::int64_t tokens, const char* option) {
+  const int positions = loaded.model->config().max_positions;
+  if (positions > 0 && tokens > positions)
+    log::warn("{} asks for {} tokens, the model was made for {}", option, tokens, positions);
 }
 
 EngineOptions engine_options(const CommonOptions& common, const ModelOptions& options) {

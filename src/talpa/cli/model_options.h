@@ -36,6 +36,9 @@ std::vector<CLI::Option*> add_expert_options(CLI::App& app, ExpertOptions& optio
 std::optional<DType> held_dtype(const std::string& name);
 EngineOptions engine_options(const CommonOptions& common, const ModelOptions& options);
 
+/// Warns where `tokens` lie beyond the positions that the model was trained on.
+void warn_beyond_positions(const LoadedModel& loaded, std::int64_t tokens, const char* option);
+
 /// Tokenizer of a model directory, a GGUF or a tokenizer.json, without opening the weights.
 std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path);
 /// The tokenizer of a loaded model; throws kNotFound when it has none.

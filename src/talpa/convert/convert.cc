@@ -252,9 +252,10 @@ void check_options(const Method& method, const ConvertOptions& options) {
     fail(ErrorCode::kUsage, "method {} keeps all experts: it takes no number of them", name);
   if (options.reduce_rank != 0 && name != "svd")
     fail(ErrorCode::kUsage, "method {} has no first phase to reduce ranks in", name);
-  if (!(options.bits >= 0) || !(options.budget >= 0))
-    fail(ErrorCode::kUsage, "budget {} or bits {} is negative or no number", options.budget,
-         options.bits);
+  if (!(options.budget >= 0))
+    fail(ErrorCode::kUsage, "budget {} is negative or no number", options.budget);
+  if (!(options.bits >= 0))
+    fail(ErrorCode::kUsage, "bits {} are negative or no number", options.bits);
   if (options.bits > 0) check_bits(options, name);
   if (options.allocate && options.bits > 0)
     fail(ErrorCode::kUsage, "widths are given to layers within a budget or a width, not bits");

@@ -95,10 +95,12 @@ class LayerFactoring {
       if (all <= 4 * few) {
         group = seconds_for(set, all, factorise);
       } else {
+        // What is slow for being the first would hide a small difference.
+        const std::int64_t more = 3 * few;
         const double one = seconds_for(set, few, factorise);
-        const double two = seconds_for(set, 2 * few, factorise);
-        group = one + std::max(0.0, two - one) * static_cast<double>(all - few) /
-                          static_cast<double>(few);
+        const double three = seconds_for(set, more, factorise);
+        group = one + std::max(0.0, three - one) * static_cast<double>(all - few) /
+                          static_cast<double>(more - few);
       }
       seconds += group * target_.num_groups();
     }

@@ -3,6 +3,7 @@
 #include "talpa/base/file.h"
 #include "talpa/format/safetensors_writer.h"
 #include "talpa/model/hf_names.h"
+#include "talpa/model/model_folder.h"
 #include "talpa/model/weights.h"
 
 namespace talpa {
@@ -84,6 +85,7 @@ void save_hf_directory(const std::filesystem::path& path, const DecoderConfig& c
     fail(ErrorCode::kUnsupported, "a Hugging Face directory holds f32, f16 or bf16, not {}",
          name_of(options.dtype));
   const Json json = to_hf_config(config, options.dtype);
+  if (options.overwrite) check_replaceable_model(path);
   AtomicDirectory directory(path, options.overwrite);
   write_text(directory.path() / "config.json", json.dump(2) + "\n");
   write_text(directory.path() / "generation_config.json", generation_config(json).dump(2) + "\n");

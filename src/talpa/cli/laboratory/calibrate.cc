@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "talpa/base/output_path.h"
 #include "talpa/base/processors.h"
 #include "talpa/cli/laboratory/commands.h"
 #include "talpa/cli/laboratory/sequences.h"
@@ -45,6 +46,8 @@ void print_report(const convert::CalibrationReport& report, const std::string& o
 
 void run(const CalibrateCommand& command) {
   at::set_num_threads(command.threads > 0 ? command.threads : available_cores());
+  for (const std::string& input : {command.model, command.text})
+    check_not_input(command.output, input);
   const ModelFiles model = open_model(command.model);
   convert::CalibrateOptions options = command.calibrate;
   options.text = command.text;

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "talpa/base/output_path.h"
 #include "talpa/base/threads.h"
 #include "talpa/cli/laboratory/commands.h"
 #include "talpa/cli/options.h"
@@ -37,6 +38,7 @@ void run_carve(const CarveCommand& command) {
     options.dtype = dtype_named(command.dtype);
     if (!options.dtype) fail(ErrorCode::kUsage, "--dtype {}: not a type", command.dtype);
   }
+  check_not_input(command.output, command.model);
   const auto report = convert::carve_all_on(open_model(command.model), command.output, options);
   if (command.json) return print_json(report.to_json());
   print_carving(report, command.output);

@@ -5,6 +5,7 @@
 
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
+#include "talpa/base/output_path.h"
 #include "talpa/base/threads.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
@@ -14,6 +15,7 @@
 #include "talpa/cli/text_options.h"
 #include "talpa/convert/calibrate.h"
 #include "talpa/convert/method.h"
+#include "talpa/model/model_folder.h"
 #include "talpa/report/table.h"
 #include "talpa/search/auto_convert.h"
 
@@ -169,10 +171,20 @@ void convert_auto(const convert::ConvertOptions& options, const ConvertCommand& 
                          report.trials.front().name, report.seconds));
 }
 
+/// Before any work: what is read or is no model's is not replaced, not with --force either.
+void check_output(const ConvertCommand& command) {
+  for (const std::string& input : {command.model, command.text.file,
+                                   command.convert.calibration.string()})
+    check_not_input(command.output, input);
+  if (command.convert.overwrite && target_of(command) != "gguf")
+    check_replaceable_model(command.output);
+}
+
 void run(const ConvertCommand& command) {
   if (command.list_methods) return list_methods();
   if (command.model.empty() || command.output.empty())
     fail(ErrorCode::kUsage, "convert needs MODEL and OUT");
+  check_output(command);
   at::set_num_threads(command.threads > 0 ? command.threads : available_cores());
   convert::ConvertOptions options = command.convert;
   options.dtype = dtype_of(command.dtype);
@@ -292,10 +304,12 @@ void add_fit_options(CLI::App& app, ConvertCommand& options) {
   constexpr const char* kGroup = "Iterative methods";
   app.add_option("--steps", options.convert.steps, "Steps a projection, 0 = the method's own")
       ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
       ->type_name("N")
       ->group(kGroup);
   app.add_option("--learning-rate", options.convert.learning_rate, "0 = the method's own")
       ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
       ->group(kGroup);
   app.add_flag("--weighted", options.convert.weighted,
                "Minimise the error weighted by --calibration")

@@ -233,12 +233,21 @@ void train_together(const TrainOptions& options, lm::LmRecipe recipe,
   }
 }
 
+void validate(const TrainOptions& options, const lm::LmRecipe& recipe) try {
+  recipe.model.validate("model");
+  recipe.data.validate("data");
+} catch (const Error& error) {
+  if (options.recipe.empty()) throw;
+  fail(error.code(), "{}: {}", options.recipe, error.what());
+}
+
 void run(const TrainOptions& options) {
   auto recipe = configured<lm::LmRecipe>(options);
   if (options.threads > 0) recipe.trainer.threads = options.threads;
   if (print_configuration(options, recipe)) return;
-  recipe.model.validate("model");
-  recipe.data.validate("data");
+  if (options.recipe.empty() && options.settings.empty())
+    fail(ErrorCode::kUsage, "RECIPE is required; --print-config prints one to begin with");
+  validate(options, recipe);
   const auto place = collective::rendezvous_from_environment();
   if (place && recipe.trainer.threads == 0)
     recipe.trainer.threads = std::max(1, available_cores() / place->local_size);

@@ -54,7 +54,9 @@ class Conversation {
         template_(source_.chat_template),
         capacity_(options.context > 0 ? options.context : own_context(loaded)),
         kept_(*loaded.model, capacity_),
-        system_(options.system) {}
+        system_(options.system) {
+    warn_beyond_positions(loaded, capacity_, "--ctx-size");
+  }
 
   void reset() { messages_ = OrderedJson::array(); }
   void set_system(const std::string& text) { system_ = text; }

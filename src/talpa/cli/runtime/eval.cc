@@ -13,10 +13,17 @@ namespace {
 
 struct EvalPplOptions : CommonOptions, ModelOptions, TextOptions {};
 
+/// One window alone has no error.
+std::string with_error(double value, double error, int digits) {
+  std::string text = fmt::format("{:.{}f}", value, digits);
+  if (std::isfinite(error)) text += fmt::format(" ± {:.{}f}", error, digits);
+  return text;
+}
+
 std::vector<std::string> loss_row(const std::string& name, const TextLoss& loss) {
   const auto bits = loss.bits_per_byte();
-  return {name, fmt::format("{:.3f} ± {:.3f}", loss.perplexity(), loss.perplexity_error()),
-          fmt::format("{:.4f} ± {:.4f}", loss.mean_nll, loss.nll_error),
+  return {name, with_error(loss.perplexity(), loss.perplexity_error(), 3),
+          with_error(loss.mean_nll, loss.nll_error, 4),
           bits ? fmt::format("{:.4f}", *bits) : "-", fmt::format("{}", loss.tokens)};
 }
 

@@ -101,6 +101,7 @@ void run(const GenerateCommandOptions& options) {
                                                     : tokenizer.encode(prompt);
   if (ids.empty())
     fail(ErrorCode::kUsage, "the prompt is empty and the tokenizer adds no beginning token");
+  warn_beyond_positions(loaded, std::ssize(ids) + generation.max_tokens, "--max-tokens");
   generation.cancelled = &catch_interrupts();
   if (options.echo && !options.json) print_data(prompt);
   const Generation result = generate(loaded, ids, generation, [&](std::string_view text) {

@@ -58,6 +58,7 @@ serve::ServiceOptions service_options(const ServeOptions& options, const LoadedM
   service.scheduler.prefix_bytes = static_cast<std::uint64_t>(options.prefix_cache) << 20;
   if (service.scheduler.context == 0)
     service.scheduler.context = std::min(loaded.model->config().max_positions, kMaxServedContext);
+  warn_beyond_positions(loaded, service.scheduler.context, "--ctx-size");
   return service;
 }
 

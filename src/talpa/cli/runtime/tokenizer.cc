@@ -2,6 +2,7 @@
 
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
+#include "talpa/base/output_path.h"
 #include "talpa/base/progress.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/options.h"
@@ -22,6 +23,7 @@ struct TokenizerTrainOptions : CommonOptions {
 
 void run(const TokenizerTrainOptions& options) {
   const std::filesystem::path out(options.out);
+  for (const std::string& file : options.files) check_not_input(out, file);
   if (std::filesystem::exists(out) && !options.force)
     fail(ErrorCode::kUsage, "{} exists already; use --force to replace it", out.string());
   options.config.validate("tokenizer");
