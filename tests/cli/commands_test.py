@@ -444,6 +444,36 @@ class Train(WithModel):
         self.assertIn("config.json has another seed, initial_scale than the recipe", wrong.stderr)
         self.assertEqual((self.out / "config.json").read_text(), config)
 
+    def test_wrong_settings_fail_before_the_first_step(self):
+        short = self.root / "short.jsonl"
+        short.write_text('{"text": "a"}\n')
+        for message, *settings in (
+                ("short.jsonl holds less than one window", f"data.valid='{short}'"),
+                ("model.eos_tokens has token 300, outside", "model.eos_tokens=[300]"),
+                ("data.sequence_length = 16 is above model.max_positions", "model.max_positions=8"),
+                ("trainer.threads = 100000 is above 1024", "trainer.threads=100000")):
+            result = self.train(*[word for s in settings for word in ("--set", s)])
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn(message, result.stderr)
+            self.assertFalse(self.out.exists())
+        self.assertIn("RECIPE is required", run("train").stderr)
+
+    def test_force_keeps_what_is_not_a_runs(self):
+        self.assertEqual(self.train().returncode, 0)
+        (self.out / "thesis.txt").write_text("chapter 1")
+        result = self.train("--force")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("holds thesis.txt", result.stderr)
+        self.assertTrue((self.out / "final").exists())
+
+    def test_resume_does_not_go_back(self):
+        self.assertEqual(self.train().returncode, 0)
+        before = (self.out / "metrics.jsonl").read_text()
+        result = self.train("--resume", "--set", "trainer.steps=3")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("is at step 4, beyond trainer.steps = 3", result.stderr)
+        self.assertEqual((self.out / "metrics.jsonl").read_text(), before)
+
     def test_two_trainings_do_not_share_a_folder(self):
         first = subprocess.Popen([PROGRAM, "train", self.recipe, "-o", self.out, "--set",
                                   "trainer.steps=1000000"], stderr=subprocess.PIPE)
@@ -474,7 +504,7 @@ class Train(WithModel):
                            "trainer.spike_guard.deviations=0")
         self.assertEqual(wrong.returncode, 1)
         self.assertRegex(wrong.stderr, r"step 5: loss -?nan with gradient norm .* is not finite; "
-                                       r"lower schedule.learning_rate and resume from .*00000004")
+                                       r"lower trainer.schedule.learning_rate and resume from .*00000004")
 
     def test_runs_lists_and_plot_draws(self):
         self.assertEqual(self.train().returncode, 0)

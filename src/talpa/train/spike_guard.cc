@@ -50,7 +50,7 @@ bool SpikeGuard::accept(std::int64_t step, double loss, double gradient_norm) {
   if (++in_a_row_ > config_.max_in_a_row)
     fail(ErrorCode::kConfig,
          "step {}: {} steps in a row were skipped for their loss or gradient norm (now {} and "
-         "{}); lower schedule.learning_rate, or raise spike_guard.deviations",
+         "{}); lower trainer.schedule.learning_rate, or raise trainer.spike_guard.deviations",
          step + 1, in_a_row_, loss, gradient_norm);
   log::warn("step {} skipped: loss {:.4f} (lately {:.4f}), gradient norm {:.2f} (lately {:.2f})",
             step + 1, loss, loss_.mean, gradient_norm, norm_.mean);

@@ -15,6 +15,10 @@ namespace talpa::train {
 
 namespace fs = std::filesystem;
 
+namespace {
+constexpr int kMostThreads = 1024;
+}
+
 void TrainerConfig::validate(const std::string& path) const {
   auto at_least = [&](const char* name, std::int64_t value, std::int64_t low) {
     if (value < low) fail(ErrorCode::kConfig, "{}.{} = {} is below {}", path, name, value, low);
@@ -26,6 +30,8 @@ void TrainerConfig::validate(const std::string& path) const {
   at_least("checkpoint_every", checkpoint_every, 0);
   at_least("keep_checkpoints", keep_checkpoints, 1);
   at_least("threads", threads, 0);
+  if (threads > kMostThreads)
+    fail(ErrorCode::kConfig, "{}.threads = {} is above {}", path, threads, kMostThreads);
   if (!(ema_decay >= 0 && ema_decay < 1))
     fail(ErrorCode::kConfig, "{}.ema_decay = {} is not in [0, 1)", path, ema_decay);
   if (!(peak_flops >= 0))
@@ -140,6 +146,9 @@ class Run {
           "the newest checkpoint: the run folder must be on a disk that all see");
     if (!options_.resume || !newest) return 0;
     const std::int64_t step = load_checkpoint(*newest, state());
+    if (step > config_.steps)
+      fail(ErrorCode::kConfig, "{} is at step {}, beyond trainer.steps = {}", newest->string(), step,
+           config_.steps);
     log::info("resumed from {} at step {}", newest->string(), step);
     return step;
   }
@@ -173,7 +182,7 @@ class Run {
   [[noreturn]] void fail_not_finite(std::int64_t step, double loss, double norm) const {
     const auto newest = latest_checkpoint(checkpoints());
     fail(ErrorCode::kConfig,
-         "step {}: loss {} with gradient norm {} is not finite; lower schedule.learning_rate{}",
+         "step {}: loss {} with gradient norm {} is not finite; lower trainer.schedule.learning_rate{}",
          step + 1, loss, norm,
          newest ? " and resume from " + newest->string() : std::string("; no checkpoint yet"));
   }

@@ -47,6 +47,14 @@ void remove_run(const fs::path& folder) {
   fs::remove(folder / "env.json");
 }
 
+/// What a run is made of; half-written files begin with their name and a dot.
+bool is_of_run(const std::string& name) {
+  for (const char* part : {"env.json", "config.json", "metrics.jsonl", "checkpoints", "final",
+                           "final-ema", "tensorboard"})
+    if (name == part || name.starts_with(std::string(part) + ".") || name.starts_with(".")) return true;
+  return false;
+}
+
 /// An earlier run is gone on with or given up only when asked; other files are never touched.
 void check_folder(const fs::path& folder, const TrainOptions& options) {
   if (fs::exists(folder) && !holds_run(folder) && !fs::is_empty(folder))
@@ -55,6 +63,11 @@ void check_folder(const fs::path& folder, const TrainOptions& options) {
   if (holds_run(folder) && !options.resume && !options.force)
     fail(ErrorCode::kUsage, "{} holds a run already; --resume goes on, --force starts anew",
          folder.string());
+  if (!holds_run(folder) || options.resume) return;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (const std::string name = entry.path().filename().string(); !is_of_run(name))
+      fail(ErrorCode::kUsage, "{} holds {}, which is not a run's; choose another folder",
+           folder.string(), name);
 }
 
 /// A resumed run must do the same work; how long, how often and where it saves may change.
@@ -175,6 +188,7 @@ void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::
   if (first) {
     fs::create_directories(folder);
     lock.emplace(folder);
+    check_folder(folder, options);  // others may have written there while the corpus was encoded
     begin_run(folder, options, recipe, environment);
   }
   const auto metrics = train::run_training(recipe.trainer, task,

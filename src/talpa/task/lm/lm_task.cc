@@ -29,6 +29,14 @@ void LmRecipe::validate(const std::string& path) const {
   if (balance.bias != train::BiasUpdate::kNone && !model.moe.selection_bias)
     fail(ErrorCode::kConfig, "{} = {} needs model.moe.selection_bias = true",
          talpa::detail::join(path, "balance.bias"), enum_name(balance.bias));
+  for (const TokenId token : model.eos_tokens)
+    if (model.vocab_size > 0 && (token < 0 || token >= model.vocab_size))
+      fail(ErrorCode::kConfig, "{} has token {}, outside model.vocab_size = {}",
+           talpa::detail::join(path, "model.eos_tokens"), token, model.vocab_size);
+  if (data.sequence_length > model.max_positions)
+    fail(ErrorCode::kConfig, "{} = {} is above model.max_positions = {}",
+         talpa::detail::join(path, "data.sequence_length"), data.sequence_length,
+         model.max_positions);
 }
 
 namespace {
@@ -68,6 +76,15 @@ void check_division(const LmRecipe& recipe, collective::Mesh* mesh) {
          parts, recipe.model.moe.num_experts);
 }
 
+/// Now, not at the step that draws it.
+void check_tokens(std::span<const std::uint16_t> ids, const DecoderConfig& model,
+                  const std::string& file) {
+  const auto largest = std::max_element(ids.begin(), ids.end());
+  if (largest != ids.end() && *largest >= model.vocab_size)
+    fail(ErrorCode::kConfig, "{}: token {} of the tokenizer is outside model.vocab_size = {}", file,
+         *largest, model.vocab_size);
+}
+
 /// The document of every position, counted from 0 in each sequence: an end token is the last of
 /// its own.
 at::Tensor documents_of(const at::Tensor& ids_BT, TokenId end_token) {
@@ -89,6 +106,11 @@ LmTask::LmTask(const LmRecipe& recipe, collective::Mesh* mesh)
              recipe.seed, recipe.data.train),
       decoder_(recipe.model) {
   check_division(recipe, mesh);
+  check_tokens(train_.ids(), recipe.model, recipe.data.train);
+  check_tokens(valid_.ids(), recipe.model, recipe.data.valid);
+  if (num_held_out_windows() < 1)
+    fail(ErrorCode::kConfig, "{} holds less than one window of {} tokens", recipe.data.valid,
+         recipe.data.sequence_length);
   nn::initialise(decoder_.parameters(), recipe.model, recipe.seed, recipe.initial_scale);
   if (mesh_ != nullptr && mesh_->experts() != nullptr) {
     experts_.emplace(*mesh_->experts());
@@ -107,12 +129,7 @@ at::Tensor LmTask::batch(const TokenStream& stream, std::span<const std::int64_t
   for (const std::int64_t start : starts) {
     const auto window =
         stream.ids().subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(length));
-    for (const std::uint16_t id : window) {
-      if (id >= recipe_.model.vocab_size)
-        fail(ErrorCode::kConfig, "token {} of the tokenizer is outside model.vocab_size = {}", id,
-             recipe_.model.vocab_size);
-      *out++ = id;
-    }
+    out = std::copy(window.begin(), window.end(), out);
   }
   return ids_BT.to(device_);
 }
@@ -218,15 +235,16 @@ void LmTask::count_traffic(train::LossResult& result) {
   counted_ = now;
 }
 
+std::int64_t LmTask::num_held_out_windows() const {
+  return (static_cast<std::int64_t>(valid_.ids().size()) - 1) / recipe_.data.sequence_length;
+}
+
 std::map<std::string, double> LmTask::evaluate() {
   const torch::NoGradGuard no_grad;
   const std::int64_t length = recipe_.data.sequence_length;
-  const std::int64_t windows = (static_cast<std::int64_t>(valid_.ids().size()) - 1) / length;
+  const std::int64_t windows = num_held_out_windows();
   const std::int64_t wanted = std::min<std::int64_t>(
       windows, std::int64_t{recipe_.data.eval_batches} * recipe_.data.batch_size);
-  if (wanted < 1)
-    fail(ErrorCode::kConfig, "{} holds less than one window of {} tokens", recipe_.data.valid,
-         length);
   double sum = 0;
   nn::LayerLoad load;
   for (std::int64_t first = 0; first < wanted; first += recipe_.data.batch_size) {

@@ -88,6 +88,7 @@ class LmTask : public train::Task {
 
  private:
   at::Tensor batch(const TokenStream& stream, std::span<const std::int64_t> starts) const;
+  std::int64_t num_held_out_windows() const;
   nn::ForwardResult score(const at::Tensor& ids_BT, bool training);
   std::span<const std::int64_t> own_share(std::span<const std::int64_t> starts) const;
   void count_traffic(train::LossResult& result);
