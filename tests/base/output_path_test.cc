@@ -18,8 +18,9 @@ TEST(OutputPath, NeverReplacesWhatIsRead) {
   fs::create_directory_symlink(model, scratch / "link");
   fs::create_hard_link(model / "config.json", scratch / "same.json");
   const fs::path folder = scratch / "models";
-  for (const fs::path& output : {model, model / "", folder / "." / "moe", folder / "x" / ".." / "moe",
-                                 folder, scratch.path(), scratch / "link"})
+  for (const fs::path& output :
+       {model, model / "", folder / "." / "moe", folder / "x" / ".." / "moe", folder,
+        scratch.path(), scratch / "link"})
     EXPECT_TALPA_ERROR(check_not_input(output, model), kUsage, "which is read");
   EXPECT_TALPA_ERROR(check_not_input(scratch / "same.json", model / "config.json"), kUsage,
                      "same.json");

@@ -12,12 +12,14 @@ namespace fs = std::filesystem;
 namespace {
 
 bool is_of_model(const std::string& name) {
-  static const std::set<std::string> kNames = {
-      "config.json",     "generation_config.json", "conversion.json", "carving.json",
-      "trainer.json",    "special_tokens_map.json", "added_tokens.json", "vocab.json",
-      "vocab.txt",       "merges.txt",             "chat_template.jinja", "chat_template.json"};
-  return kNames.contains(name) || name.starts_with("tokenizer") ||
-         name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+  static const std::set<std::string> kNames = {"config.json",         "generation_config.json",
+                                               "conversion.json",     "carving.json",
+                                               "trainer.json",        "special_tokens_map.json",
+                                               "added_tokens.json",   "vocab.json",
+                                               "vocab.txt",           "merges.txt",
+                                               "chat_template.jinja", "chat_template.json"};
+  return kNames.contains(name) || name.starts_with("tokenizer") || name.ends_with(".safetensors") ||
+         name.ends_with(".safetensors.index.json");
 }
 
 }  // namespace

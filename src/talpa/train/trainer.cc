@@ -147,8 +147,8 @@ class Run {
     if (!options_.resume || !newest) return 0;
     const std::int64_t step = load_checkpoint(*newest, state());
     if (step > config_.steps)
-      fail(ErrorCode::kConfig, "{} is at step {}, beyond trainer.steps = {}", newest->string(), step,
-           config_.steps);
+      fail(ErrorCode::kConfig, "{} is at step {}, beyond trainer.steps = {}", newest->string(),
+           step, config_.steps);
     log::info("resumed from {} at step {}", newest->string(), step);
     return step;
   }
@@ -182,7 +182,8 @@ class Run {
   [[noreturn]] void fail_not_finite(std::int64_t step, double loss, double norm) const {
     const auto newest = latest_checkpoint(checkpoints());
     fail(ErrorCode::kConfig,
-         "step {}: loss {} with gradient norm {} is not finite; lower trainer.schedule.learning_rate{}",
+         "step {}: loss {} with gradient norm {} is not finite; lower "
+         "trainer.schedule.learning_rate{}",
          step + 1, loss, norm,
          newest ? " and resume from " + newest->string() : std::string("; no checkpoint yet"));
   }

@@ -173,8 +173,8 @@ void convert_auto(const convert::ConvertOptions& options, const ConvertCommand& 
 
 /// Before any work: what is read or is no model's is not replaced, not with --force either.
 void check_output(const ConvertCommand& command) {
-  for (const std::string& input : {command.model, command.text.file,
-                                   command.convert.calibration.string()})
+  for (const std::string& input :
+       {command.model, command.text.file, command.convert.calibration.string()})
     check_not_input(command.output, input);
   if (command.convert.overwrite && target_of(command) != "gguf")
     check_replaceable_model(command.output);

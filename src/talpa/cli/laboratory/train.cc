@@ -4,6 +4,7 @@
 #include <csignal>
 #include <limits>
 #include <optional>
+#include <set>
 
 #include "talpa/base/cpu.h"
 #include "talpa/base/file.h"
@@ -47,12 +48,12 @@ void remove_run(const fs::path& folder) {
   fs::remove(folder / "env.json");
 }
 
-/// What a run is made of; half-written files begin with their name and a dot.
+/// What a run is made of; names of half-written files begin with a dot.
 bool is_of_run(const std::string& name) {
-  for (const char* part : {"env.json", "config.json", "metrics.jsonl", "checkpoints", "final",
-                           "final-ema", "tensorboard"})
-    if (name == part || name.starts_with(std::string(part) + ".") || name.starts_with(".")) return true;
-  return false;
+  static const std::set<std::string> kParts = {"env.json",    "config.json", "metrics.jsonl",
+                                               "checkpoints", "final",       "final-ema",
+                                               "tensorboard"};
+  return kParts.contains(name) || name.starts_with(".");
 }
 
 /// An earlier run is gone on with or given up only when asked; other files are never touched.

@@ -23,8 +23,8 @@ std::string with_error(double value, double error, int digits) {
 std::vector<std::string> loss_row(const std::string& name, const TextLoss& loss) {
   const auto bits = loss.bits_per_byte();
   return {name, with_error(loss.perplexity(), loss.perplexity_error(), 3),
-          with_error(loss.mean_nll, loss.nll_error, 4),
-          bits ? fmt::format("{:.4f}", *bits) : "-", fmt::format("{}", loss.tokens)};
+          with_error(loss.mean_nll, loss.nll_error, 4), bits ? fmt::format("{:.4f}", *bits) : "-",
+          fmt::format("{}", loss.tokens)};
 }
 
 std::string table_of(const PerplexityResult& result) {
