@@ -99,6 +99,25 @@ TEST(StatisticsSum, IsTheDefinition) {
             1e-9);
 }
 
+TEST(StatisticsSum, SamplesAllPlacesOfAWindowForMeanOutputs) {
+  torch::manual_seed(2);
+  const auto wide = torch::TensorOptions(torch::kDouble);
+  nn::Parameters parameters{{"router", torch::randn({5, 8}, wide)},
+                            {"gate", torch::randn({5, 6, 8}, wide)},
+                            {"up", torch::randn({5, 6, 8}, wide)},
+                            {"down", torch::randn({5, 8, 6}, wide)}};
+  const nn::Scope moe(parameters);
+  const MoeConfig config{.num_experts = 5, .top_k = 2, .hidden_dim = 6};
+  // Windows of 16 in which a place has the same input every time.
+  const at::Tensor x_TD = torch::randn({16, 8}, wide).repeat({60, 1});
+  StatisticsSum all(config, 8, {}), some(config, 8, {.output_share = 1.0 / 4});
+  for (const at::Tensor& batch_TD : x_TD.split(160))
+    for (StatisticsSum* sum : {&all, &some})
+      sum->add(batch_TD, nn::route_rows(nn::router_logits(batch_TD, moe.at("router")), config),
+               moe);
+  EXPECT_LT(relative(some.result().mean_output_ND, all.result().mean_output_ND), 0.3);
+}
+
 /// The rows that each layer's experts are given, in fp64 throughout, sequence by sequence.
 std::vector<at::Tensor> inputs_by_layer(const nn::Decoder& model,
                                         const std::vector<TokenSequence>& sequences) {
@@ -162,9 +181,12 @@ TEST(Calibrate, KeepsOnlyTheLayersMomentsWhereTheyWouldTakeTooMuch) {
   // 16 experts of 128 x 128 take 2 MiB, of 64 x 64 half a MiB.
   calibrate(files, sequences, scratch / "inputs.safetensors", {.moment_bytes = 1 << 20});
   calibrate(files, sequences, scratch / "rough.safetensors", {.moment_bytes = 1 << 10});
-  const LayerStatistics fine = Calibration::open(scratch / "fine.safetensors").layer(3, files.config);
-  const LayerStatistics inputs = Calibration::open(scratch / "inputs.safetensors").layer(3, files.config);
-  const LayerStatistics rough = Calibration::open(scratch / "rough.safetensors").layer(3, files.config);
+  const LayerStatistics fine =
+      Calibration::open(scratch / "fine.safetensors").layer(3, files.config);
+  const LayerStatistics inputs =
+      Calibration::open(scratch / "inputs.safetensors").layer(3, files.config);
+  const LayerStatistics rough =
+      Calibration::open(scratch / "rough.safetensors").layer(3, files.config);
   EXPECT_TRUE(fine.has_expert_inputs() && fine.has_full_hidden());
   EXPECT_TRUE(!inputs.has_expert_inputs() && inputs.has_full_hidden());
   EXPECT_TRUE(!rough.has_expert_inputs() && !rough.has_full_hidden());

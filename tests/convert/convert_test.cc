@@ -283,6 +283,16 @@ TEST(Convert, FinishedLayersAreFoundAgain) {
                      "of other options");
 }
 
+TEST(Convert, FinishedLayersOfAnotherSizeAreNotTaken) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  ConvertOptions options{.method = "merge", .scratch = scratch / "kept", .dtype = DType::kF32};
+  options.num_experts = 2;
+  convert_model(original, scratch / "two", options);
+  options.num_experts = 6;
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "six", options), kUsage, "of other options");
+}
+
 TEST(Convert, SecondConversionIsRefused) {
   const testing::Scratch scratch;
   const ModelFiles original = open_model(save_random(scratch / "moe"));

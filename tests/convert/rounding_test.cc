@@ -133,6 +133,11 @@ struct FactorCase {
   at::Tensor moment = correlated_moment(128, 10);
   double plain = 0;
 
+  ExpertsToRound to_round(bool with_moment = true) const {
+    ExpertsToRound all = {experts.size(), [this](std::size_t i) { return experts[i]; }, nullptr};
+    if (with_moment) all.moment = [this](std::size_t) { return moment; };
+    return all;
+  }
   double error_of(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right) const {
     double sum = 0;
     for (std::size_t i = 0; i < experts.size(); ++i)
@@ -167,13 +172,13 @@ TEST(RoundedFactors, InputSideIsBetterThanRoundingEach) {
   for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ2_0}) {
     const FactorTypes types{dtype, dtype};
     const FactorCase c = factor_case(4, 1, types);
-    const at::Tensor moments[] = {c.moment};
-    const auto rounded = round_input_factors(c.experts, c.rights[0], types, moments);
+    const auto rounded = round_input_factors(c.to_round(), c.rights[0], types);
     ASSERT_EQ(rounded.left.size(), 4U);
     const double ratio = c.error_of(rounded) / c.plain;
     RecordProperty(std::string("ratio_") + name_of(dtype), std::to_string(ratio));
     EXPECT_LT(ratio, 0.75) << name_of(dtype);
-    EXPECT_LT(c.error_of(rounded), c.error_of(round_input_factors(c.experts, c.rights[0], types)));
+    const auto blind = round_input_factors(c.to_round(false), c.rights[0], types);
+    EXPECT_LT(c.error_of(rounded), c.error_of(blind));
   }
 }
 
@@ -181,8 +186,7 @@ TEST(RoundedFactors, OutputSideIsBetterThanRoundingEach) {
   for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ2_0}) {
     const FactorTypes types{dtype, dtype};
     const FactorCase c = factor_case(1, 4, types);
-    const std::vector<at::Tensor> moments(4, c.moment);
-    const auto rounded = round_output_factors(c.experts, c.rights, types, moments);
+    const auto rounded = round_output_factors(c.to_round(), torch::stack(c.rights), types);
     ASSERT_EQ(rounded.left.size(), 1U);
     ASSERT_EQ(rounded.right.size(), 4U);
     const double ratio = c.error_of(rounded) / c.plain;
@@ -191,10 +195,11 @@ TEST(RoundedFactors, OutputSideIsBetterThanRoundingEach) {
   }
 }
 
-TEST(RoundedFactors, CountTheirMoments) {
-  const std::vector<at::Tensor> experts(3, weights(32, 64, 1)), moments(2, torch::eye(64));
-  EXPECT_TALPA_ERROR(round_input_factors(experts, weights(32, 64, 2), {}, moments), kShape,
-                     "2 moments for 3 experts");
+TEST(RoundedFactors, NameTheWidthOfMoments) {
+  const ExpertsToRound experts = {3, [](std::size_t) { return weights(32, 64, 1); },
+                                  [](std::size_t) { return torch::eye(48); }};
+  EXPECT_TALPA_ERROR(round_input_factors(experts, weights(32, 64, 2), {}), kShape,
+                     "of width 64 is [48, 48], expected");
 }
 
 }  // namespace

@@ -194,5 +194,25 @@ TEST(Eigen, CholeskyOfASingularMoment) {
   EXPECT_TALPA_ERROR(cholesky_factor(-torch::eye(3, torch::kDouble)), kInternal, "semidefinite");
 }
 
+TEST(WhitenedSpectrum, IsTheLayersOutputOnEverySide) {
+  const Sizes sizes;
+  LayerStatistics statistics = random_statistics(sizes, 3, 4000);
+  statistics.input_moments =
+      statistics.input_moments[0].expand_as(statistics.input_moments).clone();
+  const LayerExperts experts(0, random_experts(sizes, 5), &statistics);
+  const Metric metric(statistics);
+  for (const Side side : kSides) {
+    ErrorSum lost(side, &statistics);
+    for (std::int64_t e = 0; e < sizes.experts; ++e) {
+      const at::Tensor expert_MD = experts.read(side, e, 1)[0];
+      lost.add(e, expert_MD, torch::zeros_like(expert_MD));
+    }
+    const double all =
+        whitened_spectrum(one_group(experts, {side}, 8, metric)).sum().item<double>();
+    const double expected = *lost.result(0).weighted_norm;
+    EXPECT_NEAR(all / expected, 1, 0.01) << enum_name(side);  // but for the prior's rows
+  }
+}
+
 }  // namespace
 }  // namespace talpa::convert

@@ -73,7 +73,7 @@ StatisticsSum::Options sum_options(const DecoderConfig& config, std::int64_t tok
   };
   return {.expert_inputs = fits(config.dim),
           .full_hidden = fits(config.moe.hidden_dim),
-          .output_stride = std::max<std::int64_t>(1, tokens / options.output_rows)};
+          .output_share = static_cast<double>(options.output_rows) / static_cast<double>(tokens)};
 }
 
 }  // namespace

@@ -11,6 +11,8 @@ namespace talpa::convert {
 
 namespace {
 
+constexpr std::size_t kDigestedBytes = 1024;  ///< of a tensor
+
 /// A stored tensor without a copy; the store stays open as long as the tensor.
 at::Tensor mapped(const std::shared_ptr<TensorStore>& store, const std::string& name, DType dtype) {
   const TensorView& view = store->at(name);
@@ -104,6 +106,12 @@ std::string Calibration::key() const {
   std::uint64_t hash = 0xcbf29ce484222325ULL;
   const std::string description = config_to_json(description_).dump();
   mix(hash, std::as_bytes(std::span(description)));
+  // The same text under the same name may have been edited, or other moments been kept of it.
+  for (const auto& [name, view] : store_->tensors()) {
+    const std::string head = name + to_string(view.shape);
+    mix(hash, std::as_bytes(std::span(head)));
+    mix(hash, view.bytes.first(std::min(view.bytes.size(), kDigestedBytes)));
+  }
   return fmt::format("{:016x}", hash);
 }
 
@@ -158,7 +166,6 @@ Json without_defaults(const Json& settings, const Json& defaults) {
 }  // namespace
 
 std::string digest_of(const ModelFiles& model) {
-  constexpr std::size_t kDigestedBytes = 1024;
   std::uint64_t hash = 0xcbf29ce484222325ULL;
   const std::string description =
       without_defaults(config_to_json(model.config), config_to_json(DecoderConfig())).dump();

@@ -27,7 +27,7 @@ class LayerStatistics {
   at::Tensor mass_N;          ///< sum of p
   at::Tensor mass2_N;         ///< sum of p^2
   at::Tensor output_mass_N;   ///< sum of p |E(x)|_2 (REAP's score before the mean)
-  at::Tensor mean_output_ND;  ///< mean of E(x) over the layer's first rows, routed there or not
+  at::Tensor mean_output_ND;  ///< mean of E(x) over some of the layer's rows, routed there or not
   at::Tensor gate_effect_NM;  ///< sum of p^2 (up x * silu'(gate x))^2 |down column|^2
   at::Tensor up_effect_NM;    ///< sum of p^2 silu(gate x)^2 |down column|^2
   at::Tensor input_moments;   ///< [N, n, n], or the layer's [n, n]: sum of p^2 x x^T

@@ -176,7 +176,9 @@ class LayerConverter {
         fit_.expert_params > 0
             ? static_cast<std::int64_t>(bytes_of(options_.gguf->of_layer(layer).gate,
                                                  static_cast<std::uint64_t>(fit_.expert_params)))
-            : expert_bytes_by_layer(options_.materialise ? materialised_config(target_) : target_,
+            : expert_bytes_by_layer(options_.materialise && target_.moe.latent.enabled()
+                                        ? materialised_config(target_)
+                                        : target_,
                                     *options_.gguf)[static_cast<std::size_t>(layer)];
   }
 

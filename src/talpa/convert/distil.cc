@@ -5,6 +5,8 @@
 
 #include "talpa/base/progress.h"
 #include "talpa/base/stopwatch.h"
+#include "talpa/base/temporary_folder.h"
+#include "talpa/convert/tensor_file.h"
 #include "talpa/nn/feed_forward.h"
 #include "talpa/nn/moe/moe_layer.h"
 
@@ -134,9 +136,11 @@ at::Tensor joined(const std::vector<LayerStream::Halfway>& batches,
 class Distillation {
  public:
   Distillation(const ModelFiles& original, const ModelFiles& converted,
-               const std::vector<TokenSequence>& sequences, const DistilOptions& options)
+               const std::vector<TokenSequence>& sequences, const DistilOptions& options,
+               const std::filesystem::path& output)
       : converted_(converted),
         options_(options),
+        folder_(output, ".refit"),
         teacher_(original, sequences, options.batch_tokens),
         student_(converted, sequences, options.batch_tokens) {}
 
@@ -160,7 +164,7 @@ class Distillation {
   void provide(const WeightSpec& spec, float* target) const {
     const auto found = learnt_.find(spec.name);
     if (found == learnt_.end()) return converted_.at(spec.name).read(target);
-    at::from_blob(target, spec.shape, at::kFloat).copy_(found->second);
+    to_float(found->second.dtype, found->second.bytes.data(), target, num_elements(spec.shape));
   }
 
  private:
@@ -176,8 +180,7 @@ class Distillation {
       errors = LayerDistillation(parameters, prefix, config.moe, options_)
                    .run(joined(batches, &LayerStream::Halfway::rows_TD),
                         teacher_.states_TD() - attended_TD);
-      for (const auto& [name, tensor] : parameters)
-        if (is_trained(name)) learnt_[name] = tensor;
+      keep(layer, parameters);
     }
     const torch::NoGradGuard no_grad;
     std::vector<at::Tensor> states;
@@ -190,10 +193,23 @@ class Distillation {
     return errors;
   }
 
+  /// On disk: the experts of all layers in fp32 may be more than fits into memory.
+  void keep(int layer, const nn::Parameters& parameters) {
+    NamedTensors learnt;
+    for (const auto& [name, tensor] : parameters)
+      if (is_trained(name)) learnt[name] = tensor;
+    const auto path = folder_ / fmt::format("layer-{}.safetensors", layer);
+    save_tensors(path, learnt);
+    kept_.push_back(open_safetensors(path));
+    for (const auto& [name, view] : kept_.back()->tensors()) learnt_[name] = view;
+  }
+
   const ModelFiles& converted_;
   const DistilOptions& options_;
+  const TemporaryFolder folder_;
   LayerStream teacher_, student_;
-  nn::Parameters learnt_;
+  std::vector<std::shared_ptr<TensorStore>> kept_;
+  std::map<std::string, TensorView> learnt_;  ///< in kept_
 };
 
 }  // namespace
@@ -204,7 +220,7 @@ DistilReport distil(const ModelFiles& original, const ModelFiles& converted,
   check_alike(original.config, converted.config);
   if (std::filesystem::exists(output) && !options.overwrite)
     fail(ErrorCode::kUsage, "{} exists already", output.string());
-  Distillation distillation(original, converted, sequences, options);
+  Distillation distillation(original, converted, sequences, options, output);
   DistilReport report = distillation.run();
   save_hf_directory(
       output, converted.config,

@@ -27,6 +27,8 @@ Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertO
           {"method", options.method},
           {"latent", config_to_json(target.moe.latent)},
           {"num_experts", target.moe.num_experts},
+          // Of methods whose result the target does not describe.
+          {"asked", {options.num_experts, options.bits, config_to_json(options.latent)}},
           {"budget", options.budget},
           {"reduce_rank", options.reduce_rank},
           {"group_by", enum_name(options.group_by)},

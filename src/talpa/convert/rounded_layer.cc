@@ -4,6 +4,7 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <optional>
 
 #include "talpa/base/stopwatch.h"
@@ -100,6 +101,13 @@ class LayerRounding {
     return metric_->hidden(original(expert)).index_select(0, order_M).index_select(1, order_M);
   }
 
+  /// Without statistics there are no moments.
+  ExpertsToRound to_round(std::size_t count, std::function<at::Tensor(std::size_t)> weight,
+                          std::function<at::Tensor(std::size_t)> moment) const {
+    if (!metric_) moment = nullptr;
+    return {count, std::move(weight), std::move(moment)};
+  }
+
   DType own_type(Side side, std::int64_t columns) const {
     return type_in_file(type_of_part(types_, enum_name(side)), columns);
   }
@@ -156,21 +164,24 @@ class LayerRounding {
     std::vector<std::vector<at::Tensor>> lefts(sides.size());
     for (const Side side : sides) errors.emplace_back(side, experts_.statistics());
     for (std::int64_t g = 0; g < groups; ++g) {
-      std::vector<at::Tensor> originals, moments;
-      for (const Side side : sides)
-        for (std::int64_t e = g * size; e < (g + 1) * size; ++e) {
-          originals.push_back(original_MD(side, e));
-          if (metric_) moments.push_back(moment(side, e));
-        }
-      const RoundedFactors rounded = round_input_factors(originals, right_GRD[g], types, moments);
+      // Sides one after the other, of each the group's experts.
+      auto place = [&](std::size_t i) {
+        const auto at = static_cast<std::int64_t>(i);
+        return std::pair(sides[static_cast<std::size_t>(at / size)], g * size + at % size);
+      };
+      const ExpertsToRound group = to_round(
+          sides.size() * static_cast<std::size_t>(size),
+          [&](std::size_t i) { return original_MD(place(i).first, place(i).second); },
+          [&](std::size_t i) { return moment(place(i).first, place(i).second); });
+      const RoundedFactors rounded = round_input_factors(group, right_GRD[g], types);
       right_GRD[g].copy_(rounded.right.front().values_RC);
       append(encoded_[right_name], rounded.right.front());
-      for (std::size_t i = 0; i < originals.size(); ++i) {
+      for (std::size_t i = 0; i < group.count; ++i) {
         const std::size_t s = i / static_cast<std::size_t>(size);
-        const std::int64_t e = g * size + static_cast<std::int64_t>(i) % size;
         append(encoded_[enum_name(sides[s])], rounded.left[i]);
         lefts[s].push_back(rounded.left[i].values_RC);
-        add_error(errors[s], e, originals[i], rounded.left[i].values_RC.matmul(right_GRD[g]));
+        add_error(errors[s], place(i).second, group.weight(i),
+                  rounded.left[i].values_RC.matmul(right_GRD[g]));
       }
     }
     fit_.tensors[right_name] = right_GRD;
@@ -190,20 +201,20 @@ class LayerRounding {
                                .right = own_type(Side::kDown, right_NRM.size(2))};
     ErrorSum error(Side::kDown, experts_.statistics());
     for (std::int64_t g = 0; g < groups; ++g) {
-      std::vector<at::Tensor> originals, rights, moments;
-      for (std::int64_t e = g * size; e < (g + 1) * size; ++e) {
-        originals.push_back(original_MD(Side::kDown, e).t());
-        rights.push_back(right_NRM[e]);
-        if (metric_) moments.push_back(moment(Side::kDown, e));
-      }
-      const RoundedFactors rounded = round_output_factors(originals, rights, types, moments);
+      auto expert = [&](std::size_t i) { return g * size + static_cast<std::int64_t>(i); };
+      const ExpertsToRound group = to_round(
+          static_cast<std::size_t>(size),
+          [&](std::size_t i) { return original_MD(Side::kDown, expert(i)).t(); },
+          [&](std::size_t i) { return moment(Side::kDown, expert(i)); });
+      const RoundedFactors rounded =
+          round_output_factors(group, right_NRM.narrow(0, g * size, size), types);
       left_GDR[g].copy_(rounded.left.front().values_RC);
       append(encoded_["down_out"], rounded.left.front());
-      for (std::size_t i = 0; i < originals.size(); ++i) {
-        const std::int64_t e = g * size + static_cast<std::int64_t>(i);
+      for (std::size_t i = 0; i < group.count; ++i) {
+        const std::int64_t e = expert(i);
         right_NRM[e].copy_(rounded.right[i].values_RC);
         append(encoded_["down"], rounded.right[i]);
-        add_error(error, e, originals[i].t(), left_GDR[g].matmul(right_NRM[e]).t());
+        add_error(error, e, group.weight(i).t(), left_GDR[g].matmul(right_NRM[e]).t());
       }
     }
     fit_.tensors["down_out"] = left_GDR;

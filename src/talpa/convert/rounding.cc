@@ -151,22 +151,16 @@ RoundedMatrix nearest(const at::Tensor& weight_RC, DType dtype) {
 
 void check_moment(const at::Tensor& moment, std::int64_t width) {
   if (moment.dim() != 2 || moment.size(0) != width || moment.size(1) != width)
-    fail(ErrorCode::kShape, "a moment of inputs of width {} is [{}, {}], not {}", width, width,
-         width, fmt::join(moment.sizes(), " x "));
+    fail(ErrorCode::kShape, "a moment of inputs of width {} is [{}], expected [{}, {}]", width,
+         fmt::join(moment.sizes(), ", "), width, width);
 }
 
-/// The moment of expert `i`; identity without moments.
-at::Tensor moment_of(std::span<const at::Tensor> moments, std::size_t i, std::int64_t width) {
-  if (moments.empty()) return torch::eye(width, torch::kDouble);
-  const at::Tensor& moment = moments[moments.size() == 1 ? 0 : i];
+/// The moment of expert `i`, fp64; identity without moments.
+at::Tensor moment_of(const ExpertsToRound& experts, std::size_t i, std::int64_t width) {
+  if (!experts.moment) return torch::eye(width, torch::kDouble);
+  const at::Tensor moment = experts.moment(i);
   check_moment(moment, width);
   return moment.to(torch::kDouble);
-}
-
-void check_moments(std::span<const at::Tensor> moments, std::size_t experts) {
-  if (moments.size() > 1 && moments.size() != experts)
-    fail(ErrorCode::kShape, "{} moments for {} experts; expected none, one or {}", moments.size(),
-         experts, experts);
 }
 
 /// X with X gram = target, by least squares where gram is singular.
@@ -205,42 +199,39 @@ FitForRounding fit_for_rounding(const at::Tensor& target_MR, const at::Tensor& g
   return {solve_right(target_MR, gram), gram};
 }
 
-RoundedFactors round_input_factors(const std::vector<at::Tensor>& experts_MD,
-                                   const at::Tensor& right_RD, FactorTypes types,
-                                   std::span<const at::Tensor> moments) {
+RoundedFactors round_input_factors(const ExpertsToRound& experts_MD, const at::Tensor& right_RD,
+                                   FactorTypes types) {
   const std::int64_t width = right_RD.size(1);
-  check_moments(moments, experts_MD.size());
   at::Tensor all;
-  if (!moments.empty()) {
-    all = moment_of(moments, 0, width).clone();
-    for (std::size_t i = 1; i < moments.size(); ++i) all += moment_of(moments, i, width);
+  if (experts_MD.moment) {
+    all = torch::zeros({width, width}, torch::kDouble);
+    for (std::size_t i = 0; i < experts_MD.count; ++i) all += moment_of(experts_MD, i, width);
   }
   RoundedFactors out;
   out.right.push_back(round_blocks(right_RD, types.right, all));
   const at::Tensor right = out.right.front().values_RC.to(torch::kDouble);
-  for (std::size_t i = 0; i < experts_MD.size(); ++i) {
-    const at::Tensor seen = moment_of(moments, i, width).matmul(right.t());
+  for (std::size_t i = 0; i < experts_MD.count; ++i) {
+    const at::Tensor seen = moment_of(experts_MD, i, width).matmul(right.t());
     const at::Tensor inner = right.matmul(seen);
-    const at::Tensor left = solve_right(experts_MD[i].to(torch::kDouble).matmul(seen), inner);
+    const at::Tensor left =
+        solve_right(experts_MD.weight(i).to(torch::kDouble).matmul(seen), inner);
     out.left.push_back(round_blocks(left, types.left, inner));
   }
   return out;
 }
 
-RoundedFactors round_output_factors(const std::vector<at::Tensor>& experts_DM,
-                                    const std::vector<at::Tensor>& rights_RM, FactorTypes types,
-                                    std::span<const at::Tensor> moments) {
-  const std::int64_t width = rights_RM.front().size(1);
-  check_moments(moments, experts_DM.size());
+RoundedFactors round_output_factors(const ExpertsToRound& experts_DM, const at::Tensor& rights_NRM,
+                                    FactorTypes types) {
+  const std::int64_t width = rights_NRM.size(2);
   RoundedFactors out;
   at::Tensor target, inner;
-  for (std::size_t i = 0; i < experts_DM.size(); ++i) {
-    const at::Tensor moment = moment_of(moments, i, width);
-    out.right.push_back(
-        round_blocks(rights_RM[i], types.right, moments.empty() ? at::Tensor() : moment));
+  for (std::size_t i = 0; i < experts_DM.count; ++i) {
+    const at::Tensor moment = moment_of(experts_DM, i, width);
+    out.right.push_back(round_blocks(rights_NRM[static_cast<std::int64_t>(i)], types.right,
+                                     experts_DM.moment ? moment : at::Tensor()));
     const at::Tensor right = out.right.back().values_RC.to(torch::kDouble);
     const at::Tensor seen = moment.matmul(right.t());
-    const at::Tensor wanted = experts_DM[i].to(torch::kDouble).matmul(seen);
+    const at::Tensor wanted = experts_DM.weight(i).to(torch::kDouble).matmul(seen);
     target = i == 0 ? wanted : target + wanted;
     inner = i == 0 ? right.matmul(seen) : inner + right.matmul(seen);
   }

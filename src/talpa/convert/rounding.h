@@ -3,7 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
-#include <span>
+#include <functional>
 #include <vector>
 
 #include "talpa/format/dtype.h"
@@ -59,19 +59,24 @@ struct RoundedFactors {
   std::vector<RoundedMatrix> right;
 };
 
-/// Rounds the factors of experts W_i [M, D] ~ A_i B: first B, given, with the inputs' moment; then
-/// A_i, refitted to W_i by least squares in that moment on the rounded B, A_i = W_i H_i B^T
-/// (B H_i B^T)^-1, with the moment B H_i B^T of its own input. Moments [D, D]: none (least squares
-/// of the weights), one for all experts, or one each.
-RoundedFactors round_input_factors(const std::vector<at::Tensor>& experts_MD,
-                                   const at::Tensor& right_RD, FactorTypes types,
-                                   std::span<const at::Tensor> moments = {});
+/// Experts that share a factor. Matrices are made when asked for: a moment each, of 128 experts and
+/// width 2048, would be 4 GB.
+struct ExpertsToRound {
+  std::size_t count = 0;
+  std::function<at::Tensor(std::size_t i)> weight;  ///< W_i
+  std::function<at::Tensor(std::size_t i)> moment;  ///< H_i of its inputs; null: the identity
+};
+
+/// Rounds the factors of experts W_i [M, D] ~ A_i B: first B, given, with the inputs' moment
+/// sum_i H_i; then A_i, refitted to W_i by least squares in its moment on the rounded B, A_i = W_i
+/// H_i B^T (B H_i B^T)^-1, with the moment B H_i B^T of its own input. Moments are [D, D].
+RoundedFactors round_input_factors(const ExpertsToRound& experts_MD, const at::Tensor& right_RD,
+                                   FactorTypes types);
 
 /// The same where the output side is shared, W_i [D, M] ~ C D_i: first D_i, given, with its input's
 /// moment H_i [M, M]; then the one C refitted to all W_i on the rounded D_i and rounded with
 /// sum_i D_i H_i D_i^T.
-RoundedFactors round_output_factors(const std::vector<at::Tensor>& experts_DM,
-                                    const std::vector<at::Tensor>& rights_RM, FactorTypes types,
-                                    std::span<const at::Tensor> moments = {});
+RoundedFactors round_output_factors(const ExpertsToRound& experts_DM, const at::Tensor& rights_NRM,
+                                    FactorTypes types);
 
 }  // namespace talpa::convert

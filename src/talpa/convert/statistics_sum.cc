@@ -76,8 +76,16 @@ void StatisticsSum::add_expert(std::int64_t e, const at::Tensor& x_SD, const at:
                                                   : square_sum(hidden_SM * weight_S1, 0);
 }
 
+at::Tensor StatisticsSum::output_places(std::int64_t rows) const {
+  // Multiples of the golden ratio fall evenly into [0, 1), and keep no step with any window.
+  constexpr double kGolden = 0.6180339887498949;
+  const auto first = static_cast<double>(sums_.tokens - rows);
+  const at::Tensor turn_T = torch::arange(rows, torch::kDouble).add_(first).mul_(kGolden).frac_();
+  return turn_T.lt(options_.output_share).nonzero().squeeze(1);
+}
+
 void StatisticsSum::add_outputs(const at::Tensor& x_TD, const nn::Scope& moe) {
-  const at::Tensor rows_SD = x_TD.slice(0, 0, x_TD.size(0), options_.output_stride);
+  const at::Tensor rows_SD = x_TD.index_select(0, output_places(x_TD.size(0)));
   for (std::int64_t e = 0; e < sums_.num_experts(); ++e) {
     const at::Tensor hidden_SM =
         at::silu(at::linear(rows_SD, moe.at("gate")[e])) * at::linear(rows_SD, moe.at("up")[e]);

@@ -18,8 +18,9 @@ class StatisticsSum {
   struct Options {
     bool expert_inputs = true;  ///< input moments expert by expert, not the layer's only
     bool full_hidden = true;    ///< hidden moments in full, not their diagonals
-    /// Every `output_stride`-th row goes through all experts for their mean outputs.
-    std::int64_t output_stride = 1;
+    /// Share of the rows that goes through all experts for their mean outputs, spread evenly
+    /// whatever the text's windows are long.
+    double output_share = 1;
   };
   StatisticsSum(const MoeConfig& moe, std::int64_t dim, const Options& options);
 
@@ -31,11 +32,12 @@ class StatisticsSum {
  private:
   void add_expert(std::int64_t expert, const at::Tensor& x_SD, const at::Tensor& weight_S,
                   const nn::Scope& moe);
+  at::Tensor output_places(std::int64_t rows) const;
   void add_outputs(const at::Tensor& x_TD, const nn::Scope& moe);
 
   Options options_;
   LayerStatistics sums_;
-  std::int64_t output_rows_ = 0;
+  std::int64_t output_rows_ = 0;  ///< rows that went through all experts
 };
 
 }  // namespace talpa::convert

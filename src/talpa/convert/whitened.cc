@@ -78,11 +78,13 @@ GroupFactors whitened_group(const GroupInput& input) {
 
 at::Tensor whitened_spectrum(const GroupInput& input) {
   TALPA_CHECK(input.metric != nullptr);
-  const bool down = input.sides.front() == Side::kDown;
-  const at::Tensor gram_DD =
-      down ? output_gram(input)
-           : input_gram(input, cholesky_factor(input.metric->input(input.members)));
-  return torch::linalg_eigvalsh(gram_DD).flip(0);
+  if (input.sides.front() == Side::kDown) return torch::linalg_eigvalsh(output_gram(input)).flip(0);
+  // Rows weigh with p^2 in the experts' weights and in the group's moment; the mean moment leaves
+  // the first, so that sides and groups add up in one unit, the layer's output.
+  double mass = 0;
+  for (const std::int64_t e : input.members) mass += input.metric->mass(e);
+  const at::Tensor gram_DD = input_gram(input, cholesky_factor(input.metric->input(input.members)));
+  return torch::linalg_eigvalsh(gram_DD).flip(0) / mass;
 }
 
 void balance(GroupFactors& factors) {

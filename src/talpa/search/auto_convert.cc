@@ -7,6 +7,7 @@
 #include "talpa/base/log.h"
 #include "talpa/base/progress.h"
 #include "talpa/base/stopwatch.h"
+#include "talpa/base/temporary_folder.h"
 #include "talpa/engine/model.h"
 #include "talpa/model/accounting.h"
 #include "talpa/search/allocate.h"
@@ -18,26 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A folder of files that are not to stay.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
-    if (fs::exists(path_))
-      fail(ErrorCode::kUsage, "{} is in the way: another search may use it", path_.string());
-    fs::create_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  fs::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
-
 /// Converts, scores and keeps the best file.
 class Search {
  public:
@@ -46,7 +27,7 @@ class Search {
       : base_(original),
         model_(original.files),
         output_(output),
-        folder_(output.string() + ".search"),
+        folder_(output, ".search"),
         text_(text),
         options_(options) {}
 

@@ -6,6 +6,7 @@
 #include "talpa/base/file.h"
 #include "talpa/base/log.h"
 #include "talpa/base/output_path.h"
+#include "talpa/base/temporary_folder.h"
 #include "talpa/base/threads.h"
 #include "talpa/cli/interrupt.h"
 #include "talpa/cli/laboratory/commands.h"
@@ -112,41 +113,34 @@ void show(const convert::ConversionReport& report, const ConvertCommand& command
   print_report(report, command.output);
 }
 
-struct RemovedAtTheEnd {
-  std::filesystem::path path;
-  ~RemovedAtTheEnd() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
-
 /// The conversion beside OUT, refitted into it.
 void convert_and_refit(const ModelFiles& model, convert::ConvertOptions options,
                        const ConvertCommand& command) {
   if (command.text.file.empty())
     fail(ErrorCode::kUsage, "a refit needs a text to read: --text FILE");
   if (options.materialise) fail(ErrorCode::kUsage, "refit first, then --to dense");
+  if (options.method == "merge" || options.method == "delta")
+    fail(ErrorCode::kUsage, "a refit would undo what {} shares among experts", options.method);
   if (std::filesystem::exists(command.output) && !options.overwrite)
     fail(ErrorCode::kUsage, "{} exists already", command.output);
   auto sequences = convert::sample_sequences(
       sequences_of(command.text.file, command.text.ids, command.text.windows.context, command.model,
                    model.config),
       command.refit_tokens, options.seed);
-  const std::filesystem::path beside = command.output + ".converted";
-  if (std::filesystem::exists(beside))
-    fail(ErrorCode::kUsage, "{} is in the way: the conversion would lie there meanwhile",
-         beside.string());
   convert::DistilOptions refit = command.refit;
   refit.seed = options.seed;
   refit.dtype = options.dtype;
   refit.overwrite = options.overwrite;
   refit.cancelled = options.cancelled;
   options.dtype = DType::kF32;
-  const RemovedAtTheEnd removed{beside};
-  convert::ConversionReport report = convert::convert_model(model, beside, options);
+  const TemporaryFolder folder(command.output, ".converted");
+  const std::filesystem::path converted = folder / "model";
+  convert::ConversionReport report = convert::convert_model(model, converted, options);
   report.refit =
-      convert::distil(model, open_model(beside), std::move(sequences), command.output, refit);
+      convert::distil(model, open_model(converted), std::move(sequences), command.output, refit);
   report.seconds += report.refit->seconds;
+  report.expert_bytes = static_cast<std::int64_t>(
+      bytes_of(refit.dtype, static_cast<std::uint64_t>(report.expert_params_after)));
   write_text(std::filesystem::path(command.output) / "conversion.json",
              report.to_json().dump(2) + "\n");
   show(report, command);

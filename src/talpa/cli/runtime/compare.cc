@@ -88,18 +88,21 @@ Comparison measure(const CompareCommandOptions& options) {
   return compare_models(specs, loaded, text, compare);
 }
 
-void run(const CompareCommandOptions& options) {
-  const Comparison comparison = measure(options);
-  if (!options.html.empty()) {
-    write_text(options.html, compare_html(comparison, page_of(options, comparison)));
-    log::info("report: {}", options.html);
-  }
+void print(const CompareCommandOptions& options, const Comparison& comparison) {
   if (options.json) return print_json(to_json(comparison));
   print_data(quality_table(comparison).text() + "\n" + cost_table(comparison).text());
   if (!comparison.rows[0].scores.domains.empty())
     print_data("\n" + domain_table(comparison).text());
   if (!options.no_speed)
     print_data("prefill and decode: tokens a core-second, medians of runs taken in turn\n");
+}
+
+void run(const CompareCommandOptions& options) {
+  const Comparison comparison = measure(options);
+  print(options, comparison);
+  if (options.html.empty()) return;
+  write_text(options.html, compare_html(comparison, page_of(options, comparison)));
+  log::info("report: {}", options.html);
 }
 
 void add_speed_options(CLI::App& app, CompareCommandOptions& options) {
