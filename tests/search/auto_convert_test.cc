@@ -52,6 +52,22 @@ std::uint64_t stored_expert_bytes(const ModelFiles& model) {
   return bytes;
 }
 
+TEST(ConvertBest, GivesUpWhatLosesFarMoreInItsFirstLayers) {
+  const testing::Scratch scratch;
+  DecoderConfig config = auto_config();
+  config.num_layers = 4;
+  config.moe.hidden_dim = 64;
+  const LoadedModel model = saved_model(scratch / "model", config);
+  const auto report = convert_best(model, scratch / "out.gguf", random_text(), search_options(3.5));
+  EXPECT_EQ(report.trials[0].expert_bytes, stored_expert_bytes(open_model(scratch / "out.gguf")));
+  ASSERT_FALSE(report.given_up.empty());  // factors of random matrices
+  for (const GivenUp& candidate : report.given_up) {
+    EXPECT_EQ(candidate.layers, 3) << candidate.name;
+    EXPECT_GT(candidate.error_ratio, kHopeless);
+    for (const Trial& trial : report.trials) EXPECT_NE(trial.name, candidate.name);
+  }
+}
+
 TEST(ConvertBest, WritesTheClosestOfThoseWithinTheBits) {
   const testing::Scratch scratch;
   const LoadedModel model = saved_model(scratch / "model");

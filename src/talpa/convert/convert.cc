@@ -159,6 +159,7 @@ class LayerConverter {
           read_tensor(model_.at(fmt::format("layers.{}.moe.router_bias", layer)))
               .index_select(0, torch::tensor(fit_.order, torch::kLong));
     for (const ProjectionFit& fit : fit_.projections) report_.projections.push_back({layer, fit});
+    if (options_.on_layer) options_.on_layer(layer, fit_.projections);
   }
 
   /// Rounds a fit to the file's types; what a file repeats or multiplies out counts once.

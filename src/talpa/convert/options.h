@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -68,6 +69,8 @@ std::vector<std::int64_t> expert_bytes_by_layer(const DecoderConfig& config,
 /// Those of all layers.
 std::int64_t expert_bytes_in_file(const DecoderConfig& config, const GgufTypes& types);
 
+struct ProjectionFit;
+
 struct ConvertOptions {
   std::string method = "svd";
   LatentConfig latent;  ///< widths that are 0 come from `budget`
@@ -100,6 +103,8 @@ struct ConvertOptions {
   bool overwrite = false;
   /// Set: the conversion throws kInterrupted soon; what --scratch keeps is kept.
   const std::atomic<bool>* cancelled = nullptr;
+  /// Set: is told of every finished layer, rounding included, and may throw to stop the conversion.
+  std::function<void(int layer, const std::vector<ProjectionFit>& projections)> on_layer;
 };
 
 }  // namespace talpa::convert

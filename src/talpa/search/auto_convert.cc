@@ -19,6 +19,43 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// Before a conversion is judged by its layers.
+constexpr int kLayersToJudge = 3;
+
+struct Hopeless {
+  int layers;
+  double error_ratio;
+};
+
+double error_of(const std::vector<convert::ProjectionFit>& projections) {
+  double sum = 0;
+  for (const auto& fit : projections) sum += fit.weighted_error.value_or(fit.squared_error);
+  return sum;
+}
+
+/// A candidate's errors layer by layer, beside the least so far.
+class LayerErrors {
+ public:
+  explicit LayerErrors(const std::vector<double>& least) : least_(least) {}
+
+  /// Throws Hopeless.
+  void add(const std::vector<convert::ProjectionFit>& projections) {
+    errors_.push_back(error_of(projections));
+    sum_ += errors_.back();
+    if (least_.empty()) return;
+    least_sum_ += least_.at(errors_.size() - 1);
+    if (static_cast<int>(errors_.size()) >= kLayersToJudge && ratio() > kHopeless)
+      throw Hopeless{static_cast<int>(errors_.size()), ratio()};
+  }
+  const std::vector<double>& errors() const { return errors_; }
+  double ratio() const { return least_sum_ > 0 ? sum_ / least_sum_ : 1; }
+
+ private:
+  const std::vector<double>& least_;
+  std::vector<double> errors_;
+  double sum_ = 0, least_sum_ = 0;
+};
+
 /// Converts, scores and keeps the best file.
 class Search {
  public:
@@ -72,8 +109,14 @@ class Search {
 
   /// A candidate that fails is left out with a word.
   void try_out(const Candidate& candidate) {
+    const Stopwatch watch;
     try {
       consider(candidate);
+    } catch (const Hopeless& hopeless) {
+      log::info("{}: given up after {} layers, their error {:.1f} times the least so far",
+                candidate.name, hopeless.layers, hopeless.error_ratio);
+      report_.given_up.push_back(
+          {candidate.name, hopeless.layers, hopeless.error_ratio, watch.elapsed().wall});
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kInterrupted) throw;
       log::warn("{}: {}", candidate.name, error.what());
@@ -87,7 +130,10 @@ class Search {
   void consider(const Candidate& candidate) {
     const fs::path path = folder_ / "candidate.gguf";
     const Stopwatch watch;
-    const auto report = convert_to(path, candidate.options);
+    LayerErrors errors(least_errors_);
+    convert::ConvertOptions options = candidate.options;
+    options.on_layer = [&](int, const auto& projections) { errors.add(projections); };
+    const auto report = convert_to(path, options);
     Trial trial{.name = candidate.name,
                 .expert_bytes = report.expert_bytes,
                 .weight_error = report.relative_error,
@@ -100,10 +146,12 @@ class Search {
     trial.divergence = divergence_of(path);
     log::info("{}: {:.3g} MB, KL {:.5f}", trial.name, static_cast<double>(trial.expert_bytes) / 1e6,
               trial.divergence.kl_mean);
+    log::debug("{}: error {:.2f} times the least", trial.name, errors.ratio());
     const double kl = trial.divergence.kl_mean;
     if (!std::isfinite(kl)) fail(ErrorCode::kInternal, "its predictions are not finite");
     if (report_.trials.empty() || kl < best_) {
       best_ = kl;
+      least_errors_ = errors.errors();
       fs::rename(path, folder_ / "best.gguf");
     }
     report_.trials.push_back(std::move(trial));
@@ -204,6 +252,7 @@ class Search {
   const ScoringText& text_;
   const SearchOptions& options_;
   double best_ = 0;
+  std::vector<double> least_errors_;  ///< of the best so far, layer by layer
   SearchReport report_;
 };
 
@@ -236,11 +285,18 @@ Json SearchReport::to_json() const {
                     {"ln_ratio", trial.divergence.ln_ratio},
                     {"ln_ratio_error", trial.divergence.ln_ratio_error},
                     {"seconds", trial.seconds}});
+  Json left = Json::array();
+  for (const GivenUp& candidate : given_up)
+    left.push_back({{"name", candidate.name},
+                    {"layers", candidate.layers},
+                    {"error_ratio", candidate.error_ratio},
+                    {"seconds", candidate.seconds}});
   return {{"method", "auto"},
           {"chosen", trials.front().name},
           {"expert_bytes", trials.front().expert_bytes},
           {"seconds", seconds},
-          {"trials", std::move(rows)}};
+          {"trials", std::move(rows)},
+          {"given_up", std::move(left)}};
 }
 
 }  // namespace talpa::search

@@ -19,8 +19,17 @@ struct Trial {
   double seconds = 0;       ///< of the conversion
 };
 
+/// A conversion that was stopped: its first layers lost far more than the least found so far.
+struct GivenUp {
+  std::string name;
+  int layers = 0;          ///< finished by then
+  double error_ratio = 0;  ///< of their error to the least, as fits report it
+  double seconds = 0;
+};
+
 struct SearchReport {
   std::vector<Trial> trials;  ///< by divergence, the chosen first
+  std::vector<GivenUp> given_up;
   double seconds = 0;
 
   Json to_json() const;
@@ -32,6 +41,9 @@ struct SearchOptions {
   int threads = 0;
   const std::atomic<bool>* cancelled = nullptr;
 };
+
+/// A conversion is given up whose first layers' error is this many times that of the best so far.
+inline constexpr double kHopeless = 4;
 
 /// Tries the cheap conversions that keep the experts within convert.bits (candidates.h), and types
 /// chosen by layer and projection (allocate.h) by how far each layer's rounding moves the

@@ -161,7 +161,11 @@ void convert_auto(const convert::ConvertOptions& options, const ConvertCommand& 
         {trial.name, format_bytes(static_cast<double>(trial.expert_bytes)),
          fmt::format("{:.4f}", trial.weight_error), fmt::format("{:.5f}", trial.divergence.kl_mean),
          fmt::format("{:.4f}", trial.divergence.ln_ratio), fmt::format("{:.1f}", trial.seconds)});
-  print_data(fmt::format("{}\n{}: {}, {:.1f} s\n", table.text(), command.output,
+  std::string left;
+  for (const search::GivenUp& candidate : report.given_up)
+    left += fmt::format("given up: {}, {} layers, error {:.1f} times the least\n", candidate.name,
+                        candidate.layers, candidate.error_ratio);
+  print_data(fmt::format("{}{}\n{}: {}, {:.1f} s\n", table.text(), left, command.output,
                          report.trials.front().name, report.seconds));
 }
 
