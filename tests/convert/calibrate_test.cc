@@ -69,15 +69,20 @@ void expect_alike(const LayerStatistics& got, const LayerStatistics& expected, d
   near(got.hidden_moments, expected.hidden_moments, "hidden_moments");
 }
 
+/// Five experts of width 6 on rows of 8, fp64.
+nn::Parameters random_layer() {
+  const auto wide = torch::TensorOptions(torch::kDouble);
+  return {{"router", torch::randn({5, 8}, wide)},
+          {"gate", torch::randn({5, 6, 8}, wide)},
+          {"up", torch::randn({5, 6, 8}, wide)},
+          {"down", torch::randn({5, 8, 6}, wide)}};
+}
+
 TEST(StatisticsSum, IsTheDefinition) {
   torch::manual_seed(1);
-  const auto wide = torch::TensorOptions(torch::kDouble);
-  nn::Parameters parameters{{"router", torch::randn({5, 8}, wide)},
-                            {"gate", torch::randn({5, 6, 8}, wide)},
-                            {"up", torch::randn({5, 6, 8}, wide)},
-                            {"down", torch::randn({5, 8, 6}, wide)}};
+  const nn::Parameters parameters = random_layer();
   const nn::Scope moe(parameters);
-  const at::Tensor x_TD = torch::randn({40, 8}, wide);
+  const at::Tensor x_TD = torch::randn({40, 8}, torch::kDouble);
   MoeConfig config{.num_experts = 5, .top_k = 2, .hidden_dim = 6};
   StatisticsSum sum(config, 8, {});
   for (const at::Tensor& batch_TD : x_TD.split(15))
@@ -101,15 +106,11 @@ TEST(StatisticsSum, IsTheDefinition) {
 
 TEST(StatisticsSum, SamplesAllPlacesOfAWindowForMeanOutputs) {
   torch::manual_seed(2);
-  const auto wide = torch::TensorOptions(torch::kDouble);
-  nn::Parameters parameters{{"router", torch::randn({5, 8}, wide)},
-                            {"gate", torch::randn({5, 6, 8}, wide)},
-                            {"up", torch::randn({5, 6, 8}, wide)},
-                            {"down", torch::randn({5, 8, 6}, wide)}};
+  const nn::Parameters parameters = random_layer();
   const nn::Scope moe(parameters);
   const MoeConfig config{.num_experts = 5, .top_k = 2, .hidden_dim = 6};
   // Windows of 16 in which a place has the same input every time.
-  const at::Tensor x_TD = torch::randn({16, 8}, wide).repeat({60, 1});
+  const at::Tensor x_TD = torch::randn({16, 8}, torch::kDouble).repeat({60, 1});
   StatisticsSum all(config, 8, {}), some(config, 8, {.output_share = 1.0 / 4});
   for (const at::Tensor& batch_TD : x_TD.split(160))
     for (StatisticsSum* sum : {&all, &some})
