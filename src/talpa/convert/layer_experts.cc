@@ -10,11 +10,15 @@ namespace talpa::convert {
 namespace {
 
 /// Experts [first, first + count) of one projection, as read() gives them.
-at::Tensor read_experts(const Weight& weight, bool transposed, std::int64_t first,
-                        std::int64_t count) {
+at::Tensor read_experts(const ModelFiles& model, const std::string& name, bool transposed,
+                        std::int64_t first, std::int64_t count) {
+  const Weight& weight = model.at(name);
   at::Tensor experts_NXX = torch::empty({count, weight.shape[1], weight.shape[2]}, torch::kFloat);
-  for (std::int64_t i = 0; i < count; ++i)
-    weight.slice(first + i).read(experts_NXX[i].data_ptr<float>());
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Weight expert = weight.slice(first + i);
+    expert.read(experts_NXX[i].data_ptr<float>());
+    release(model, expert);
+  }
   return transposed ? experts_NXX.transpose(1, 2).contiguous() : experts_NXX;
 }
 
@@ -29,7 +33,7 @@ LayerExperts::LayerExperts(const ModelFiles& model, int layer, const LayerStatis
   TALPA_CHECK(model.config.is_moe_layer(layer) && !model.config.moe.latent.enabled());
   const std::string prefix = fmt::format("layers.{}.moe.", layer);
   read_ = [&model, prefix](Side side, std::int64_t first, std::int64_t count) {
-    return read_experts(model.at(prefix + enum_name(side)), side == Side::kDown, first, count);
+    return read_experts(model, prefix + enum_name(side), side == Side::kDown, first, count);
   };
   router_ = [&model, prefix] { return read_tensor(model.at(prefix + "router")); };
 }

@@ -61,8 +61,10 @@ nn::Parameters LayerStream::read_layer() const {
   const std::string prefix = fmt::format("layers.{}.", layer_);
   nn::Parameters parameters;
   for (auto at = model_.weights.lower_bound(prefix);
-       at != model_.weights.end() && at->first.starts_with(prefix); ++at)
+       at != model_.weights.end() && at->first.starts_with(prefix); ++at) {
     parameters[at->first] = read_tensor(at->second);
+    release(model_, at->second);
+  }
   return parameters;
 }
 

@@ -45,12 +45,15 @@ at::Tensor mean_weights(const std::vector<std::int64_t>& cluster_N, std::int64_t
 
 at::Tensor merge_side(const LayerExperts& experts, Side side, const at::Tensor& weight_CN,
                       const std::vector<std::int64_t>& cluster_N, ErrorSum& error) {
-  const at::Tensor experts_NMD = experts.read(side);
-  const at::Tensor merged_CMD = torch::tensordot(weight_CN, experts_NMD, {1}, {0});
+  at::Tensor merged_CMD = torch::zeros({weight_CN.size(0), experts.hidden_dim(), experts.dim()});
+  auto cluster_of = [&](std::int64_t e) { return cluster_N[static_cast<std::size_t>(e)]; };
+  for (std::int64_t e = 0; e < experts.num_experts(); ++e)
+    merged_CMD[cluster_of(e)].add_(experts.read(side, e, 1)[0],
+                                   weight_CN[cluster_of(e)][e].item<float>());
+  for (std::int64_t e = 0; e < experts.num_experts(); ++e)
+    error.add(e, experts.read(side, e, 1)[0], merged_CMD[cluster_of(e)]);
   const at::Tensor repeated_NMD =
       merged_CMD.index_select(0, torch::tensor(cluster_N, torch::kLong));
-  for (std::int64_t e = 0; e < experts.num_experts(); ++e)
-    error.add(e, experts_NMD[e], repeated_NMD[e]);
   return side == Side::kDown ? repeated_NMD.transpose(1, 2) : repeated_NMD;
 }
 

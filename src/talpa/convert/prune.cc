@@ -27,14 +27,16 @@ void check_enough(const LayerStatistics& statistics, int layer) {
 /// One projection of the experts that stay; what goes counts as error.
 at::Tensor keep(const LayerExperts& experts, Side side, const std::vector<std::int64_t>& kept,
                 ErrorSum& error) {
-  std::vector<at::Tensor> kept_KMD;
+  const auto count = static_cast<std::int64_t>(kept.size());
+  at::Tensor kept_KMD = torch::empty({count, experts.hidden_dim(), experts.dim()});
+  std::int64_t next = 0;
   for (std::int64_t e = 0; e < experts.num_experts(); ++e) {
     const at::Tensor expert_MD = experts.read(side, e, 1)[0];
     const bool stays = std::binary_search(kept.begin(), kept.end(), e);
     error.add(e, expert_MD, stays ? expert_MD : torch::zeros_like(expert_MD));
-    if (stays) kept_KMD.push_back(side == Side::kDown ? expert_MD.t() : expert_MD);
+    if (stays) kept_KMD[next++].copy_(expert_MD);
   }
-  return torch::stack(kept_KMD);
+  return side == Side::kDown ? kept_KMD.transpose(1, 2) : kept_KMD;
 }
 
 }  // namespace

@@ -13,4 +13,10 @@ inline at::Tensor read_tensor(const Weight& weight) {
   return values;
 }
 
+/// Gives back the memory that a stored weight took when it was read: whoever holds a layer in fp32
+/// need not hold it as stored too.
+inline void release(const ModelFiles& model, const Weight& weight) {
+  for (const TensorView& piece : weight.pieces) model.store->release(piece.bytes);
+}
+
 }  // namespace talpa::convert

@@ -157,16 +157,17 @@ class Search {
     report_.trials.push_back(std::move(trial));
   }
 
-  /// KL divergence that a layer's experts at two bits cause, the others being at eight.
+  /// KL divergence that a layer's experts at two bits cause, the others being as they were: those
+  /// are copied, so one layer's rounding is all that it takes.
   double layer_divergence(int layer) {
     convert::ConvertOptions options = options_.convert;
     options.method = "none";
     options.bits = 0;
-    options.gguf = uniform_types(options.gguf->dtype, DType::kQ8_0, DType::kQ8_0);
+    options.gguf = uniform_types(options.gguf->dtype, DType::kF16, DType::kF16);
     options.gguf->experts.resize(static_cast<std::size_t>(model_.config.num_layers),
                                  options.gguf->experts[0]);
     options.gguf->experts[static_cast<std::size_t>(layer)] =
-        uniform_types(DType::kQ8_0, DType::kQ2_0, DType::kQ2_0).experts[0];
+        uniform_types(DType::kF16, DType::kQ2_0, DType::kQ2_0).experts[0];
     const fs::path path = folder_ / "probe.gguf";
     convert_to(path, options);
     return divergence_of(path).kl_mean;
