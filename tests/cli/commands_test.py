@@ -236,6 +236,14 @@ class Compare(WithModel):
         self.assertRegex(text, r"model +params +active +file")
 
 
+    def test_what_was_measured_is_printed_before_a_page_that_cannot_be_written(self):
+        result = run("compare", self.model, self.other, "--text", self.text, "--no-speed",
+                     "--html", self.root / "none" / "out.html")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout, r"model +perplexity +ln ratio")
+        self.assertIn("out.html", result.stderr)
+
+
 class Bench(WithModel):
     LAYER = ("--layer", "--rows", "1,8", "--dtype", "bf16,q8_0")
 
@@ -444,6 +452,15 @@ class Train(WithModel):
         self.assertIn("config.json has another seed, initial_scale than the recipe", wrong.stderr)
         self.assertEqual((self.out / "config.json").read_text(), config)
 
+    def test_resume_sees_that_the_text_has_changed(self):
+        self.assertEqual(self.train().returncode, 0)
+        before = (self.out / "env.json").read_text()
+        (self.root / "text.jsonl").write_text('{"text": "another text of words"}\n' * 40)
+        wrong = self.train("--resume")
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("text and tokenizer of the recipe's paths are now", wrong.stderr)
+        self.assertEqual((self.out / "env.json").read_text(), before)
+
     def test_wrong_settings_fail_before_the_first_step(self):
         short = self.root / "short.jsonl"
         short.write_text('{"text": "a"}\n')
@@ -565,6 +582,47 @@ class Train(WithModel):
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("qwen3_moe", result.stderr)
         self.assertFalse(self.out.exists())
+
+
+@unittest.skipIf(os.environ.get("TALPA_HAS_LABORATORY", "1") != "1", "built without libtorch")
+class Convert(WithModel):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.calibration = cls.root / "calibration"
+        made = run("calibrate", cls.model, cls.text, "--tokens", "512", "-o", cls.calibration)
+        assert made.returncode == 0, made.stderr
+        cls.refit = ("--refit", "2", "--text", cls.text, "-c", "32", "--refit-tokens", "128")
+
+    def test_refit_refuses_experts_that_share_more_than_a_latent(self):
+        for method in ("merge", "delta"):
+            result = run("convert", self.model, self.root / method, "--method", method,
+                         "--budget", "0.75", "--calibration", self.calibration, *self.refit)
+            self.assertEqual(result.returncode, 2, result.stderr)
+            self.assertIn(f"a refit would undo what {method} shares", result.stderr)
+            self.assertFalse((self.root / method).exists())
+
+    def test_refit_tells_the_size_of_what_it_wrote(self):
+        out = self.root / "refitted"
+        report = self.report("convert", self.model, out, "--method", "svd", "--latent-dim", "8",
+                             *self.refit)
+        with (out / "model.safetensors").open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        spans = [tensor["data_offsets"] for name, tensor in header.items()
+                 if ".experts." in name or "_latent_proj." in name]
+        self.assertEqual(report["expert_bytes"], sum(end - begin for begin, end in spans))
+
+    def test_methods_without_latents_are_materialized_as_they_are(self):
+        for method, *options in (("none",), ("prune", "--keep-experts", "2",
+                                             "--calibration", self.calibration)):
+            files = []
+            for flags in ((), ("--materialize",)):
+                folder = self.root / f"{method}{len(flags)}"
+                folder.mkdir()
+                files.append(folder / "model.gguf")  # the file's name is in it
+                self.output("convert", self.model, files[-1], "--method", method, "--dtype", "q8_0",
+                            *options, *flags)
+            self.assertEqual(files[0].read_bytes(), files[1].read_bytes())
 
 
 @unittest.skipIf(os.environ.get("TALPA_HAS_LABORATORY", "1") != "1", "built without libtorch")

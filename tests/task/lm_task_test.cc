@@ -160,6 +160,21 @@ TEST(LmTask, RecomputingChangesNoBit) {
   EXPECT_TRUE(weights[0].equal(weights[1]));
 }
 
+TEST(LmTask, LogitsThatAreNotFiniteAreTheSpikeGuards) {
+  const testing::Scratch scratch;
+  LmRecipe recipe = small_recipe(scratch.path());
+  for (const bool recompute : {false, true}) {
+    recipe.trainer.recompute = recompute;
+    LmTask task(recipe);
+    task.parameters().at("norm").data().fill_(std::numeric_limits<float>::quiet_NaN());
+    task.parameters()
+        .at("layers.1.moe.router")
+        .data()
+        .fill_(std::numeric_limits<float>::quiet_NaN());
+    EXPECT_FALSE(std::isfinite(task.training_loss(0, 0).loss.item<float>())) << recompute;
+  }
+}
+
 TEST(LmTask, DocumentsAreKeptApartWhenAsked) {
   const testing::Scratch scratch;
   LmRecipe recipe = small_recipe(scratch.path());
@@ -171,8 +186,10 @@ TEST(LmTask, DocumentsAreKeptApartWhenAsked) {
 TEST(LmTask, ADeviceThatIsNotThereIsNamed) {
   const testing::Scratch scratch;
   LmRecipe recipe = small_recipe(scratch.path());
-  recipe.trainer.device = "abacus";
-  EXPECT_TALPA_ERROR(LmTask{recipe}, kConfig, "trainer.device = abacus");
+  for (const char* device : {"abacus", "meta"}) {
+    recipe.trainer.device = device;
+    EXPECT_TALPA_ERROR(LmTask{recipe}, kConfig, fmt::format("trainer.device = {}", device));
+  }
 }
 
 /// Held-out loss after a few hundred steps.

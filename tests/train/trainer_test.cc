@@ -124,6 +124,32 @@ TEST(Trainer, MetricsBehindTheCheckpointAreDropped) {
   EXPECT_EQ(steps, (std::vector<std::int64_t>{10, 20, 30, 40, 50, 60, 60}));
 }
 
+TEST(Trainer, AnEvaluationThatACheckpointPrecedesIsMadeOnce) {
+  const testing::Scratch scratch;
+  TrainerConfig config = config_of(60);
+  config.eval_every = 15;
+  auto evaluated = [&] {
+    std::ifstream in(scratch / "run" / "metrics.jsonl");
+    std::vector<std::int64_t> steps;
+    for (std::string line; std::getline(in, line);)
+      if (const Json row = Json::parse(line); row.contains("evaluation_seconds"))
+        steps.push_back(row["step"]);
+    return steps;
+  };
+  std::atomic<bool> stop{false};
+  Regression first;
+  first.on_step = [&](std::int64_t step) { stop = step == 29; };
+  EXPECT_THROW(run_training(config, first, {.directory = scratch / "run", .stop = &stop}), Error);
+  EXPECT_EQ(evaluated(), (std::vector<std::int64_t>{15}));
+  for (int again = 0; again < 2; ++again) {
+    Regression resumed;
+    const auto metrics =
+        run_training(config, resumed, {.directory = scratch / "run", .resume = true});
+    EXPECT_EQ(metrics.count("loss"), 1U);
+    EXPECT_EQ(evaluated(), (std::vector<std::int64_t>{15, 30, 45, 60}));
+  }
+}
+
 TEST(Trainer, NotFiniteLossNamesTheStep) {
   const testing::Scratch scratch;
   Regression task(std::numeric_limits<float>::quiet_NaN());
@@ -177,6 +203,10 @@ TEST(Trainer, AveragesAreEvaluatedSavedAndGoneOnWith) {
               read_text(scratch / "part" / name / "model.safetensors"));
   EXPECT_NE(read_text(scratch / "whole" / "final" / "model.safetensors"),
             read_text(scratch / "whole" / "final-ema" / "model.safetensors"));
+  config.ema_decay = 0;
+  Regression without;
+  run_training(config, without, {.directory = scratch / "whole", .resume = true});
+  EXPECT_FALSE(fs::exists(scratch / "whole" / "final-ema"));
 }
 
 TEST(Trainer, LeftoversOfAKilledSaveAreRemoved) {

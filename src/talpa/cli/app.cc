@@ -85,6 +85,11 @@ std::string printable(std::string message) {
       .get<std::string>();
 }
 
+/// libtorch puts the place in its sources and the calls behind its messages.
+std::string without_stack(const std::string& message) {
+  return message.substr(0, message.find("\nException raised from "));
+}
+
 int report_error(const std::string& message, int status) {
   fmt::print(stderr, "talpa: error: {}\n", printable(message));
   return status;
@@ -158,7 +163,7 @@ int run_program(const ProgramInfo& program, int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return report_error("out of memory", 1);
   } catch (const std::exception& error) {
-    return report_error(error.what(), 1);
+    return report_error(without_stack(error.what()), 1);
   }
 }
 

@@ -141,7 +141,10 @@ std::int64_t load_checkpoint(const fs::path& checkpoint, const TrainingState& st
   load_tensors(checkpoint / kOptimizerFile, state.optimizer.state(), state, state.sharded);
   state.optimizer.set_num_steps(trainer["optimizer_steps"].get<std::int64_t>());
   if (trainer.contains("spike_guard")) state.guard.load(trainer["spike_guard"], path.string());
-  if (state.ema != nullptr) load_averages(checkpoint / kEmaFile, state);
+  if (state.ema != nullptr)
+    load_averages(checkpoint / kEmaFile, state);
+  else if (fs::exists(checkpoint / kEmaFile))
+    log::warn("averages in {} are given up: trainer.ema_decay = 0", checkpoint.string());
   return trainer["step"].get<std::int64_t>();
 }
 

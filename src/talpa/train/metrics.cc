@@ -10,21 +10,27 @@ namespace talpa::train {
 namespace {
 
 /// Lines of an earlier part of the run up to `last_step`; a torn last line is dropped.
-std::string kept_lines(const std::filesystem::path& path, std::int64_t last_step) {
+std::string kept_lines(const std::filesystem::path& path, std::int64_t last_step,
+                       bool evaluates_again) {
   if (last_step <= 0 || !std::filesystem::exists(path)) return {};
   std::ifstream in(path);
   std::string line, kept;
   while (std::getline(in, line)) {
     const Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (row.is_object() && row.value("step", last_step + 1) <= last_step) kept += line + "\n";
+    if (!row.is_object()) continue;
+    const std::int64_t step = row.value("step", last_step + 1);
+    const bool again = evaluates_again && row.contains("evaluation_seconds");
+    if (step < last_step || (step == last_step && !again)) kept += line + "\n";
   }
   return kept;
 }
 
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t resumed_step) : path_(path) {
-  write_text(path, kept_lines(path, resumed_step));
+MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t resumed_step,
+                       bool evaluates_again)
+    : path_(path) {
+  write_text(path, kept_lines(path, resumed_step, evaluates_again));
   out_.open(path, std::ios::app);
   if (!out_) fail(ErrorCode::kIo, "cannot write {}", path.string());
 }

@@ -9,10 +9,12 @@
 namespace talpa::train {
 
 /// `metrics.jsonl` of a run: one JSON object a line, each with "step". Opening for a resumed run
-/// drops what lies behind the step it resumes from.
+/// drops what lies behind the step it resumes from, and that step's evaluation where the run makes
+/// it again.
 class MetricsLog {
  public:
-  MetricsLog(const std::filesystem::path& path, std::int64_t resumed_step);
+  MetricsLog(const std::filesystem::path& path, std::int64_t resumed_step,
+             bool evaluates_again = false);
   void write(const Json& row);
 
  private:

@@ -23,11 +23,11 @@ void StepRecord::add(const LossResult& result, double parts) {
 }
 
 RunLog::RunLog(const TrainerConfig& config, const RunOptions& options, std::int64_t first_step,
-               double flops_per_token)
+               bool evaluates_again, double flops_per_token)
     : config_(config),
       peak_flops_(options.peak_flops),
       flops_per_token_(flops_per_token),
-      metrics_(options.directory / "metrics.jsonl", first_step) {
+      metrics_(options.directory / "metrics.jsonl", first_step, evaluates_again) {
   if (config.tensorboard) events_.emplace(options.directory / "tensorboard", first_step);
 }
 

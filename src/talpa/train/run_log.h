@@ -53,8 +53,9 @@ class PhaseClock {
 /// What a run says: lines of the log, rows of metrics.jsonl and, if asked for, TensorBoard events.
 class RunLog {
  public:
+  /// `evaluates_again`: the run begins with the evaluation of `first_step`.
   RunLog(const TrainerConfig& config, const RunOptions& options, std::int64_t first_step,
-         double flops_per_token);
+         bool evaluates_again, double flops_per_token);
 
   void add(StepRecord record);
   /// The mean of steps since the last line.

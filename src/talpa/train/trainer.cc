@@ -103,32 +103,41 @@ class Run {
         ema_(config.ema_decay > 0 ? std::make_unique<Ema>(trained(task), config.ema_decay)
                                   : nullptr),
         first_step_(restore()) {
-    if (is_first()) log_.emplace(config, options, first_step_, task.flops_per_token());
+    if (is_first())
+      log_.emplace(config, options, first_step_, evaluates_first(), task.flops_per_token());
   }
 
   std::map<std::string, double> run() {
     std::map<std::string, double> held_out;
+    if (evaluates_first()) held_out = evaluate(first_step_);
     for (std::int64_t step = first_step_; step < config_.steps; ++step) {
       const bool stopped = train_step(step);
       const std::int64_t done = step + 1;
       const bool last = done == config_.steps;
       if (log_ && (last || done % config_.log_every == 0)) log_->write(done, guard_.num_skipped());
-      if (last || (config_.eval_every > 0 && done % config_.eval_every == 0))
-        held_out = evaluate(done);
       if (last || stopped || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
         save_checkpoint(checkpoints(), done, state(), config_.keep_checkpoints);
       if (stopped && !last)
         fail(ErrorCode::kInterrupted,
              "stopped after step {}; {} holds a checkpoint, --resume goes on", done,
              checkpoints().string());
+      if (is_evaluated(done)) held_out = evaluate(done);
     }
-    if (held_out.empty()) held_out = evaluate(config_.steps);
     save_final("final");
-    if (ema_) with_averages([this] { save_final("final-ema"); });
+    if (ema_)
+      with_averages([this] { save_final("final-ema"); });
+    else if (is_first())
+      fs::remove_all(options_.directory / "final-ema");
     return held_out;
   }
 
  private:
+  bool is_evaluated(std::int64_t done) const {
+    return done == config_.steps || (config_.eval_every > 0 && done % config_.eval_every == 0);
+  }
+  /// A checkpoint precedes its step's evaluation, which may not have been made.
+  bool evaluates_first() const { return first_step_ > 0 && is_evaluated(first_step_); }
+
   fs::path checkpoints() const { return options_.directory / "checkpoints"; }
   bool is_first() const { return !replicas_ || replicas_->is_first(); }
   TrainingState state() {

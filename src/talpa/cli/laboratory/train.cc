@@ -92,6 +92,18 @@ void check_same_work(const fs::path& folder, const lm::LmRecipe& recipe) {
        fmt::join(changed, ", "));
 }
 
+/// Of the run in `folder`, whose files may have changed since.
+void check_same_data(const fs::path& folder, const Json& keys) {
+  const fs::path path = folder / "env.json";
+  if (!fs::exists(path)) return;
+  const Json old = read_json(path);
+  if (!old.is_object() || !old.contains("data") || old["data"] == keys) return;
+  fail(ErrorCode::kConfig,
+       "{} was begun with {}; text and tokenizer of the recipe's paths are now {}; use another "
+       "folder",
+       folder.string(), old["data"].dump(), keys.dump());
+}
+
 void describe(const lm::LmRecipe& recipe) {
   const Account account = account_of(recipe.model);
   const double tokens = static_cast<double>(recipe.trainer.steps) * recipe.trainer.micro_batches *
@@ -181,7 +193,9 @@ void train(const TrainOptions& options, const lm::LmRecipe& recipe, collective::
   if (!first) mesh->world().barrier();
   lm::LmTask task(recipe, mesh);
   if (first && mesh != nullptr) mesh->world().barrier();
+  if (first && options.resume) check_same_data(folder, task.data_keys());
   Json environment = train::environment();
+  environment["data"] = task.data_keys();
   environment["talpa"] = version();
   environment["peak_flops"] = peak_flops(recipe, mesh);
   if (mesh != nullptr) environment["processes"] = mesh->world().size();

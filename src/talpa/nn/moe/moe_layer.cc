@@ -49,7 +49,9 @@ MoeOutput moe_layer(const at::Tensor& x_TD, const Scope& layer, const MoeConfig&
                     const BalanceOptions& balance, ExpertRanks* experts) {
   const Scope moe = layer.in("moe");
   const at::Tensor logits_TN = router_logits(x_TD, moe.at("router"));
-  const Routing routing = route_rows(logits_TN, config, moe.find("router_bias"));
+  // Layers that run again for the gradient run the first time without one.
+  const bool training = moe.at("router").requires_grad();
+  const Routing routing = route_rows(logits_TN, config, moe.find("router_bias"), training);
   MoeOutput output;
   output.y_TD = config.latent.enabled() ? latent_experts(x_TD, routing, moe, config.latent, experts)
                                         : dense_experts(x_TD, routing, moe, experts);

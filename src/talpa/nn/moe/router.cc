@@ -19,10 +19,9 @@ at::Tensor for_planning(const at::Tensor& values) {
 }
 
 DispatchPlan plan_of(const at::Tensor& logits_TN, const MoeConfig& config,
-                     const at::Tensor& selection_bias_N) {
+                     const at::Tensor& selection_bias_N, bool training) {
   at::Tensor logits = for_planning(logits_TN);
-  // In training the loss shows them too, and the trainer names the step or skips it.
-  if (logits_TN.requires_grad()) logits = logits.nan_to_num();
+  if (training) logits = logits.nan_to_num();
   const at::Tensor bias = for_planning(selection_bias_N);
   return route(floats_of(logits), {.num_experts = config.num_experts,
                                    .top_k = config.top_k,
@@ -50,9 +49,9 @@ at::Tensor router_logits(const at::Tensor& x_TD, const at::Tensor& router_ND) {
 }
 
 Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config,
-                   const at::Tensor& selection_bias_N) {
+                   const at::Tensor& selection_bias_N, bool training) {
   Routing routing;
-  routing.plan = plan_of(logits_TN, config, selection_bias_N);
+  routing.plan = plan_of(logits_TN, config, selection_bias_N, training);
   routing.offsets.assign(routing.plan.offsets.begin(), routing.plan.offsets.end());
   routing.slots = RowMap(routing.plan.row, routing.plan.num_rows);
   routing.logits_TN = logits_TN;

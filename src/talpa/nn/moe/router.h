@@ -27,8 +27,9 @@ at::Tensor router_logits(const at::Tensor& x_TD, const at::Tensor& router_ND);
 
 /// Softmax over all experts, the top_k highest (talpa::route decides), their probabilities as
 /// weights, renormalised if the description says so. With a bias [N] the top_k highest of
-/// probability + bias are chosen.
+/// probability + bias are chosen. Logits that are not finite throw, or, in training, where the
+/// loss shows them and the trainer decides, are routed as if they were.
 Routing route_rows(const at::Tensor& logits_TN, const MoeConfig& config,
-                   const at::Tensor& selection_bias_N = {});
+                   const at::Tensor& selection_bias_N = {}, bool training = false);
 
 }  // namespace talpa::nn

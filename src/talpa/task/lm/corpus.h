@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "talpa/base/file.h"
@@ -20,6 +21,9 @@ class TokenStream {
               TokenId end_token, const std::filesystem::path& cache_directory);
 
   std::span<const std::uint16_t> ids() const { return ids_; }
+  /// Name of the source with 16 digits that change with its contents, the tokenizer and the end
+  /// token.
+  std::string key() const { return file_.path().stem().string(); }
   /// UTF-8 bytes of all documents.
   std::int64_t num_bytes() const { return num_bytes_; }
 

@@ -54,6 +54,8 @@ fs::path tokenizer_json(const LmRecipe& recipe) {
 at::Device device_of(const std::string& name) {
   try {
     const at::Device device(name);
+    if (!device.is_cpu() && !device.is_cuda())
+      fail(ErrorCode::kConfig, "trainer.device = {}: expected cpu or cuda", name);
     at::empty({1}, device);
     return device;
   } catch (const c10::Error& error) {

@@ -85,6 +85,8 @@ class LmTask : public train::Task {
   std::map<std::string, double> evaluate() override;
   void save_model(const std::filesystem::path& path, DType dtype) override;
   void load_model(const std::filesystem::path& path) override;
+  /// Changes with the contents of text and tokenizer, whatever their paths.
+  Json data_keys() const { return {{"train", train_.key()}, {"valid", valid_.key()}}; }
 
  private:
   at::Tensor batch(const TokenStream& stream, std::span<const std::int64_t> starts) const;
