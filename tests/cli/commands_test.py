@@ -475,6 +475,16 @@ class Train(WithModel):
             self.assertFalse(self.out.exists())
         self.assertIn("RECIPE is required", run("train").stderr)
 
+    @unittest.skipIf(os.environ.get("TALPA_SANITIZE"), "a sanitizer needs the address space")
+    def test_memory_that_is_not_there(self):
+        result = subprocess.run(
+            ["bash", "-c", 'ulimit -v 3000000; exec "$@"', "-", PROGRAM, "train", self.recipe, "-o",
+             self.out, "--set", "model.dim=1024", "--set", "model.moe.hidden_dim=4096", "--set",
+             "model.moe.num_experts=256"], capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("you tried to allocate 4294967296 bytes", result.stderr)
+        self.assertNotIn("frame #", result.stderr)
+
     def test_force_keeps_what_is_not_a_runs(self):
         self.assertEqual(self.train().returncode, 0)
         (self.out / "thesis.txt").write_text("chapter 1")

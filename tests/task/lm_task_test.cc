@@ -190,6 +190,9 @@ TEST(LmTask, ADeviceThatIsNotThereIsNamed) {
     recipe.trainer.device = device;
     EXPECT_TALPA_ERROR(LmTask{recipe}, kConfig, fmt::format("trainer.device = {}", device));
   }
+  if (at::hasCUDA()) return;
+  recipe.trainer.device = "cuda";
+  EXPECT_TALPA_ERROR(LmTask{recipe}, kConfig, "trainer.device = cuda: libtorch finds no CUDA");
 }
 
 /// Held-out loss after a few hundred steps.

@@ -1,6 +1,7 @@
 #include "talpa/cli/app.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <new>
 #include <vector>
@@ -87,7 +88,8 @@ std::string printable(std::string message) {
 
 /// libtorch puts the place in its sources and the calls behind its messages.
 std::string without_stack(const std::string& message) {
-  return message.substr(0, message.find("\nException raised from "));
+  return message.substr(
+      0, std::min(message.find("\nException raised from "), message.find("\nframe #")));
 }
 
 int report_error(const std::string& message, int status) {

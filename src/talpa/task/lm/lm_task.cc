@@ -56,6 +56,8 @@ at::Device device_of(const std::string& name) {
     const at::Device device(name);
     if (!device.is_cpu() && !device.is_cuda())
       fail(ErrorCode::kConfig, "trainer.device = {}: expected cpu or cuda", name);
+    if (device.is_cuda() && !at::hasCUDA())
+      fail(ErrorCode::kConfig, "trainer.device = {}: libtorch finds no CUDA device here", name);
     at::empty({1}, device);
     return device;
   } catch (const c10::Error& error) {
