@@ -18,7 +18,8 @@ TEST(Prune, KeepsTheExpertsWithTheLargestMeanOutput) {
   EXPECT_EQ(kept_experts(statistics, 3), (std::vector<std::int64_t>{1, 2, 4}));
   EXPECT_EQ(kept_experts(statistics, 5), (std::vector<std::int64_t>{0, 1, 2, 4, 5}));
   const LayerExperts experts(0, random_experts(kRivals, 2), &statistics);
-  const LayerFit fit = fit_layer("prune", experts, {.method = "prune", .budget = 0.5});
+  const LayerFit fit =
+      fit_layer("prune", experts, {.method = "prune", .budget = 0.5, .dtype = DType::kF32});
   const at::Tensor kept_N = torch::tensor({1, 2, 4}, torch::kLong);
   EXPECT_TRUE(fit.tensors.at("router").equal(experts.router().index_select(0, kept_N)));
   for (const Side side : kSides)
@@ -57,7 +58,8 @@ TEST(Merge, TakesTheMeanByUse) {
   statistics.mean_output_ND = torch::zeros({6, 20}, torch::kDouble);
   for (std::int64_t e = 0; e < 6; ++e) statistics.mean_output_ND[e][e / 2] = 1 + 0.01 * e;
   const LayerExperts experts(0, random_experts(kRivals, 6), &statistics);
-  const LayerFit fit = fit_layer("merge", experts, {.method = "merge", .num_experts = 3});
+  const LayerFit fit =
+      fit_layer("merge", experts, {.method = "merge", .num_experts = 3, .dtype = DType::kF32});
   EXPECT_EQ(fit.expert_params, 3 * 3 * 12 * 20);
   for (const Side side : kSides) {
     const at::Tensor all_NMD = experts.read(side), dense_NMD = dense_of(fit, side);
@@ -92,7 +94,7 @@ TEST(Delta, BaseAndLowRankDifferencesComeBack) {
   const LayerStatistics fine = random_statistics(kRivals, 9);
   for (const LayerStatistics* statistics : {&fine, static_cast<const LayerStatistics*>(nullptr)}) {
     const LayerExperts experts(0, tensors, statistics);
-    ConvertOptions options{.method = "delta"};
+    ConvertOptions options{.method = "delta", .dtype = DType::kF32};
     options.latent.latent_dim = 2;
     const LayerFit fit = fit_layer("delta", experts, options);
     EXPECT_EQ(fit.expert_params, 3 * (12 * 20 + 6 * 2 * 32));

@@ -33,7 +33,7 @@ bool is_basis(const std::string& name) {
 BasesFit::BasesFit(const BasesObjective& objective, const MixedBases& start,
                    const BasesFitSettings& settings)
     : objective_(objective),
-      start_(start.clone()),
+      start_(start),
       settings_(settings),
       best_(start.clone()),
       basis_rate_(settings.basis_rate) {

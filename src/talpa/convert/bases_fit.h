@@ -38,6 +38,7 @@ struct BasesFitSettings {
 /// a fit is stored and goes on elsewhere.
 class BasesFit {
  public:
+  /// Shares the tensors of `start` and leaves them as they are.
   BasesFit(const BasesObjective& objective, const MixedBases& start,
            const BasesFitSettings& settings);
 

@@ -110,13 +110,14 @@ LayerFit DeltaMethod::fit(const LayerExperts& experts, const DecoderConfig& targ
     const Stopwatch watch;
     ErrorSum error(side, experts.statistics());
     const SideDelta delta(experts, side, metric ? &*metric : nullptr);
-    std::vector<at::Tensor> dense_NMD;
+    at::Tensor dense_NMD = torch::empty(
+        {experts.num_experts(), experts.hidden_dim(), experts.dim()}, kept_type(context.options));
     for (std::int64_t e = 0; e < experts.num_experts(); ++e) {
       const at::Tensor dense_MD = delta.approximation(e, rank);
       error.add(e, delta.original(e), dense_MD);
-      dense_NMD.push_back(side == Side::kDown ? dense_MD.t() : dense_MD);
+      dense_NMD[e].copy_(dense_MD);
     }
-    fit.tensors[enum_name(side)] = torch::stack(dense_NMD);
+    fit.tensors[enum_name(side)] = side == Side::kDown ? dense_NMD.transpose(1, 2) : dense_NMD;
     fit.projections.push_back(error.result(watch.elapsed().wall));
     context.progress(static_cast<double>(fit.projections.size()) / 3, {});
   }

@@ -31,7 +31,7 @@ std::vector<Side> factored_sides_of(const LatentConfig& latent) {
 
 /// What one projection's fit works on.
 struct LayerBases::Problem {
-  at::Tensor experts_NMD, target_NMD;
+  at::Tensor target_NMD;
   double sigma = 1;  ///< experts = sigma target
   BasesMetric metric;
 };
@@ -63,10 +63,10 @@ LayerFit LayerBases::run() const {
 
 LayerBases::Problem LayerBases::problem_of(Side side) const {
   Problem problem;
-  problem.experts_NMD = experts_.read(side);
-  const double square = problem.experts_NMD.square().mean(torch::kDouble).item<double>();
+  const at::Tensor experts_NMD = experts_.read(side);
+  const double square = experts_NMD.square().mean(torch::kDouble).item<double>();
   problem.sigma = std::max(std::sqrt(square), 1e-30);
-  problem.target_NMD = problem.experts_NMD / problem.sigma;
+  problem.target_NMD = experts_NMD / problem.sigma;
   if (weighted_) problem.metric = bases_metric(side, *experts_.statistics());
   return problem;
 }
@@ -121,13 +121,14 @@ void LayerBases::run_fit(std::size_t place, BasesFit& fit, const SideStore& stor
 SideStore::Finished LayerBases::finished(const MixedBases& best, Side side,
                                          const Problem& problem) const {
   StoredBases stored = stored_bases(best, problem.sigma, context_.options.dtype);
-  refit_own(stored, problem.experts_NMD, problem.metric);
+  const at::Tensor experts_NMD = experts_.read(side);
+  refit_own(stored, experts_NMD, problem.metric);
   ErrorSum error(side, experts_.statistics());
   const at::Tensor bases_GRD = stored.bases_GRD();
   for (std::int64_t e = 0; e < experts_.num_experts(); ++e) {
     const at::Tensor formed_RD =
         formed_bases(stored.mix_NG.narrow(0, e, 1), bases_GRD, stored.activation)[0];
-    error.add(e, problem.experts_NMD[e], stored.own_NMR[e].matmul(formed_RD));
+    error.add(e, experts_NMD[e], stored.own_NMR[e].matmul(formed_RD));
   }
   return {stored.named(side), error.result(0)};
 }
@@ -156,8 +157,10 @@ LayerBases::Cost LayerBases::estimate_side(Side side) const {
   BasesFitSettings few = settings_;
   few.steps = 1;
   few.max_restarts = 0;
-  BasesFit warm(objective, begin, few);
-  while (warm.advance()) {
+  {
+    BasesFit warm(objective, begin, few);
+    while (warm.advance()) {
+    }
   }
   few.steps = kTimedSteps;
   BasesFit timed(objective, begin, few);

@@ -151,22 +151,16 @@ class LayerFactoring {
     return factors;
   }
 
-  /// As the file will hold factors, or as a rounding or a product wants them.
-  at::ScalarType kept_type() const {
-    const ConvertOptions& options = context_.options;
-    const bool as_written = !options.gguf && !options.materialise && options.dtype == DType::kBF16;
-    return as_written ? torch::kBFloat16 : torch::kFloat;
-  }
-
   void factor_set(const SideSet& set, const Factorise& factorise) {
     const Stopwatch watch;
+    const at::ScalarType type = kept_type(context_.options);
     std::vector<std::vector<at::Tensor>> lefts(set.sides.size());  // by side and group
     std::vector<at::Tensor> rights;
     for (std::int64_t g = 0; g < target_.num_groups(); ++g) {
       GroupFactors factors = factor_group(set, g, factorise);
-      rights.push_back(factors.right_RD.to(kept_type()));
+      rights.push_back(factors.right_RD.to(type));
       for (std::size_t s = 0; s < set.sides.size(); ++s) {
-        lefts[s].push_back(factors.left_KMR[s].to(kept_type()));
+        lefts[s].push_back(factors.left_KMR[s].to(type));
         factors.left_KMR[s] = at::Tensor();
       }
     }

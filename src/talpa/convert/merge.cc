@@ -44,7 +44,8 @@ at::Tensor mean_weights(const std::vector<std::int64_t>& cluster_N, std::int64_t
 }
 
 at::Tensor merge_side(const LayerExperts& experts, Side side, const at::Tensor& weight_CN,
-                      const std::vector<std::int64_t>& cluster_N, ErrorSum& error) {
+                      const std::vector<std::int64_t>& cluster_N, at::ScalarType type,
+                      ErrorSum& error) {
   at::Tensor merged_CMD = torch::zeros({weight_CN.size(0), experts.hidden_dim(), experts.dim()});
   auto cluster_of = [&](std::int64_t e) { return cluster_N[static_cast<std::size_t>(e)]; };
   for (std::int64_t e = 0; e < experts.num_experts(); ++e)
@@ -53,7 +54,7 @@ at::Tensor merge_side(const LayerExperts& experts, Side side, const at::Tensor& 
   for (std::int64_t e = 0; e < experts.num_experts(); ++e)
     error.add(e, experts.read(side, e, 1)[0], merged_CMD[cluster_of(e)]);
   const at::Tensor repeated_NMD =
-      merged_CMD.index_select(0, torch::tensor(cluster_N, torch::kLong));
+      merged_CMD.to(type).index_select(0, torch::tensor(cluster_N, torch::kLong));
   return side == Side::kDown ? repeated_NMD.transpose(1, 2) : repeated_NMD;
 }
 
@@ -115,7 +116,8 @@ LayerFit MergeMethod::fit(const LayerExperts& experts, const DecoderConfig& targ
   for (const Side side : kSides) {
     const Stopwatch watch;
     ErrorSum error(side, experts.statistics());
-    fit.tensors[enum_name(side)] = merge_side(experts, side, weight_CN, cluster_N, error);
+    fit.tensors[enum_name(side)] =
+        merge_side(experts, side, weight_CN, cluster_N, kept_type(context.options), error);
     fit.projections.push_back(error.result(watch.elapsed().wall));
     context.progress(static_cast<double>(fit.projections.size()) / 3, {});
   }
@@ -132,7 +134,7 @@ double MergeMethod::estimate_seconds(const LayerExperts& experts, const DecoderC
   const Stopwatch watch;
   ErrorSum error(Side::kGate, experts.statistics());
   merge_side(experts, Side::kGate, mean_weights(cluster_N, count, experts.statistics()), cluster_N,
-             error);
+             kept_type(context.options), error);
   return before + 3 * watch.elapsed().wall;
 }
 

@@ -12,6 +12,11 @@
 
 namespace talpa::convert {
 
+at::ScalarType kept_type(const ConvertOptions& options) {
+  const bool as_written = !options.gguf && !options.materialise && options.dtype == DType::kBF16;
+  return as_written ? at::kBFloat16 : at::kFloat;
+}
+
 at::Tensor Method::spectrum(const LayerExperts&, const DecoderConfig&, const FitContext&) const {
   fail(ErrorCode::kUsage, "method {} has no spectra to give layers their widths by", name());
 }

@@ -41,6 +41,10 @@ struct LayerFit {
   std::vector<std::int64_t> order;
 };
 
+/// In which tensors of a LayerFit are best kept: as the file will hold them, or as a rounding or a
+/// product wants them.
+at::ScalarType kept_type(const ConvertOptions& options);
+
 struct FitContext {
   const ConvertOptions& options;
   /// A folder of this layer's own, for work that is to survive an interruption: the same layer

@@ -26,9 +26,9 @@ void check_enough(const LayerStatistics& statistics, int layer) {
 
 /// One projection of the experts that stay; what goes counts as error.
 at::Tensor keep(const LayerExperts& experts, Side side, const std::vector<std::int64_t>& kept,
-                ErrorSum& error) {
+                at::ScalarType type, ErrorSum& error) {
   const auto count = static_cast<std::int64_t>(kept.size());
-  at::Tensor kept_KMD = torch::empty({count, experts.hidden_dim(), experts.dim()});
+  at::Tensor kept_KMD = torch::empty({count, experts.hidden_dim(), experts.dim()}, type);
   std::int64_t next = 0;
   for (std::int64_t e = 0; e < experts.num_experts(); ++e) {
     const at::Tensor expert_MD = experts.read(side, e, 1)[0];
@@ -71,7 +71,7 @@ LayerFit PruneMethod::fit(const LayerExperts& experts, const DecoderConfig& targ
   for (const Side side : kSides) {
     const Stopwatch watch;
     ErrorSum error(side, &statistics);
-    fit.tensors[enum_name(side)] = keep(experts, side, kept, error);
+    fit.tensors[enum_name(side)] = keep(experts, side, kept, kept_type(context.options), error);
     fit.projections.push_back(error.result(watch.elapsed().wall));
     context.progress(static_cast<double>(fit.projections.size()) / 3, {});
   }
@@ -79,11 +79,11 @@ LayerFit PruneMethod::fit(const LayerExperts& experts, const DecoderConfig& targ
 }
 
 double PruneMethod::estimate_seconds(const LayerExperts& experts, const DecoderConfig&,
-                                     const FitContext&) const {
+                                     const FitContext& context) const {
   const torch::NoGradGuard no_grad;
   const Stopwatch watch;
   ErrorSum error(Side::kGate, experts.statistics());
-  keep(experts, Side::kGate, {0}, error);
+  keep(experts, Side::kGate, {0}, kept_type(context.options), error);
   return watch.elapsed().wall * 3;
 }
 
