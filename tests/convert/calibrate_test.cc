@@ -15,7 +15,8 @@ std::filesystem::path reference_moe() {
 }
 
 /// The statistics of a layer by their definition, row by row and in fp64.
-LayerStatistics by_definition(const at::Tensor& x_TD, const nn::Scope& moe, int top_k) {
+LayerStatistics by_definition(const at::Tensor& x_TD, const at::Tensor& importance_T,
+                              const nn::Scope& moe, int top_k) {
   const at::Tensor router_ND = moe.at("router");
   const std::int64_t N = router_ND.size(0), D = router_ND.size(1), M = moe.at("gate").size(1);
   const auto wide = torch::TensorOptions(torch::kDouble);
@@ -36,15 +37,16 @@ LayerStatistics by_definition(const at::Tensor& x_TD, const nn::Scope& moe, int 
       s.mean_output_ND[e] += y_D / static_cast<double>(x_TD.size(0));
       const at::Tensor is_chosen_K = chosen_K.eq(e);
       if (!is_chosen_K.any().item<bool>()) continue;
-      const double p =
+      const double w =
           weight_K.masked_select(is_chosen_K).item<double>() / weight_K.sum().item<double>();
+      const double p = w * importance_T[t].item<double>();
       const at::Tensor column_M = moe.at("down")[e].square().sum(0);
       const double h = 1e-6;
       const at::Tensor rise_M = (at::silu(gate_M + h) - at::silu(gate_M - h)) / (2 * h);
       s.rows_N[e] += 1;
-      s.mass_N[e] += p;
+      s.mass_N[e] += w;
       s.mass2_N[e] += p * p;
-      s.output_mass_N[e] += p * y_D.norm();
+      s.output_mass_N[e] += w * y_D.norm();
       s.gate_effect_NM[e] += p * p * (up_M * rise_M).square() * column_M;
       s.up_effect_NM[e] += p * p * active_M.square() * column_M;
       s.input_moments[e] += p * p * x_D.outer(x_D);
@@ -83,16 +85,22 @@ TEST(StatisticsSum, IsTheDefinition) {
   const nn::Parameters parameters = random_layer();
   const nn::Scope moe(parameters);
   const at::Tensor x_TD = torch::randn({40, 8}, torch::kDouble);
+  const at::Tensor importance_T = torch::rand({40}, torch::kDouble) + 0.1;
   MoeConfig config{.num_experts = 5, .top_k = 2, .hidden_dim = 6};
   StatisticsSum sum(config, 8, {});
-  for (const at::Tensor& batch_TD : x_TD.split(15))
-    sum.add(batch_TD, nn::route_rows(nn::router_logits(batch_TD, moe.at("router")), config), moe);
-  const LayerStatistics expected = by_definition(x_TD, moe, 2);
+  auto routed = [&](const at::Tensor& rows_TD) {
+    return nn::route_rows(nn::router_logits(rows_TD, moe.at("router")), config);
+  };
+  for (std::int64_t first = 0; first < 40; first += 16) {
+    const at::Tensor batch_TD = x_TD.slice(0, first, first + 16);
+    sum.add(batch_TD, routed(batch_TD), moe, importance_T.slice(0, first, first + 16));
+  }
+  const LayerStatistics expected = by_definition(x_TD, importance_T, moe, 2);
   expect_alike(sum.result(), expected, 1e-9);
   EXPECT_EQ(sum.result().tokens, 40);
 
   StatisticsSum rough(config, 8, {.expert_inputs = false, .full_hidden = false});
-  rough.add(x_TD, nn::route_rows(nn::router_logits(x_TD, moe.at("router")), config), moe);
+  rough.add(x_TD, routed(x_TD), moe, importance_T);
   const LayerStatistics layer = rough.result();
   EXPECT_LT(relative(layer.layer_input_moment(), expected.input_moments.sum(0)), 1e-9);
   EXPECT_LT(relative(layer.hidden_moment(3), expected.hidden_moments[3].diagonal().diag()), 1e-9);
@@ -114,17 +122,18 @@ TEST(StatisticsSum, SamplesAllPlacesOfAWindowForMeanOutputs) {
   StatisticsSum all(config, 8, {}), some(config, 8, {.output_share = 1.0 / 4});
   for (const at::Tensor& batch_TD : x_TD.split(160))
     for (StatisticsSum* sum : {&all, &some})
-      sum->add(batch_TD, nn::route_rows(nn::router_logits(batch_TD, moe.at("router")), config),
-               moe);
+      sum->add(batch_TD, nn::route_rows(nn::router_logits(batch_TD, moe.at("router")), config), moe,
+               torch::ones({batch_TD.size(0)}, torch::kDouble));
   EXPECT_LT(relative(some.result().mean_output_ND, all.result().mean_output_ND), 0.3);
 }
 
 /// The rows that each layer's experts are given, in fp64 throughout, sequence by sequence.
-std::vector<at::Tensor> inputs_by_layer(const nn::Decoder& model,
-                                        const std::vector<TokenSequence>& sequences) {
+std::vector<std::pair<at::Tensor, at::Tensor>> inputs_by_layer(
+    const nn::Decoder& model, const std::vector<TokenSequence>& sequences) {
   const DecoderConfig& config = model.config();
   const nn::Scope scope(model.parameters());
-  std::vector<std::vector<at::Tensor>> rows(static_cast<std::size_t>(config.num_layers));
+  std::vector<std::vector<at::Tensor>> rows(static_cast<std::size_t>(config.num_layers)),
+      states(rows.size());
   for (const TokenSequence& sequence : sequences) {
     const auto T = static_cast<std::int64_t>(sequence.size());
     const at::Tensor ids = torch::tensor(sequence, torch::kInt).to(torch::kLong);
@@ -139,10 +148,12 @@ std::vector<at::Tensor> inputs_by_layer(const nn::Decoder& model,
           nn::rms_norm(x_BTD, layer.at("ffn_norm"), config.norm_eps).flatten(0, 1);
       rows[l].push_back(x_TD);
       x_BTD = x_BTD + nn::moe_layer(x_TD, layer, config.moe).y_TD.view_as(x_BTD);
+      states[l].push_back(x_BTD.flatten(0, 1));
     }
   }
-  std::vector<at::Tensor> all;
-  for (const auto& layer : rows) all.push_back(torch::cat(layer));
+  std::vector<std::pair<at::Tensor, at::Tensor>> all;
+  for (std::size_t l = 0; l < rows.size(); ++l)
+    all.emplace_back(torch::cat(rows[l]), torch::cat(states[l]));
   return all;
 }
 
@@ -165,7 +176,9 @@ TEST(Calibrate, MomentsOfTheReferenceModelAreTheDirectOnes) {
   for (int l = 0; l < files.config.num_layers; ++l) {
     SCOPED_TRACE(l);
     const nn::Scope moe = scope.in("layers." + std::to_string(l)).in("moe");
-    const LayerStatistics expected = by_definition(inputs[l], moe, files.config.moe.top_k);
+    const auto& [x_TD, states_TD] = inputs[l];
+    const at::Tensor importance_T = 1 / states_TD.square().mean(1).sqrt();
+    const LayerStatistics expected = by_definition(x_TD, importance_T, moe, files.config.moe.top_k);
     expect_alike(calibration.layer(l, files.config), expected, 2e-5);
     EXPECT_EQ(report.rows_LN[l],
               std::vector<std::int64_t>(expected.rows_N.data_ptr<std::int64_t>(),

@@ -76,6 +76,13 @@ StatisticsSum::Options sum_options(const DecoderConfig& config, std::int64_t tok
           .output_share = static_cast<double>(options.output_rows) / static_cast<double>(tokens)};
 }
 
+/// What follows sees states through norms: an error counts by its size beside the state's. Without
+/// this the few tokens whose states are a thousand times the others' decide most moments.
+at::Tensor importance_of(const at::Tensor& states_TD) {
+  constexpr double kFloor = 1e-12;
+  return states_TD.square().mean(1).clamp_min(kFloor).rsqrt();
+}
+
 }  // namespace
 
 std::vector<TokenSequence> sample_sequences(std::vector<TokenSequence> sequences,
@@ -119,8 +126,9 @@ CalibrationReport calibrate(const ModelFiles& model, std::vector<TokenSequence> 
   Progress progress("calibrating", config.num_layers);
   for (int layer = 0; layer < config.num_layers; ++layer) {
     StatisticsSum sum(config.moe, config.dim, sums);
-    stream.advance([&](const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe) {
-      sum.add(x_TD, routing, moe);
+    stream.advance([&](const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe,
+                       const at::Tensor& states_TD) {
+      sum.add(x_TD, routing, moe, importance_of(states_TD));
     });
     progress.update(layer + 1);
     if (!config.is_moe_layer(layer)) continue;

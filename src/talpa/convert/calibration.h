@@ -15,18 +15,20 @@
 namespace talpa::convert {
 
 /// What the experts of one layer saw on calibration text. Sums over the rows (tokens) that were
-/// routed to an expert; p is the row's combine weight there, x [n] the input of the experts,
-/// h = silu(gate x) * up x [m] the input of down. N experts, n model width, m expert width.
-/// Sums are fp64 and not divided by anything; moments are weighted by p^2, so that
-/// tr((W - W') moment (W - W')^T) is the squared error that W' makes in the layer's output
-/// (down) or in what an expert computes from its input (gate, up).
+/// routed to an expert; w is the row's combine weight there, p = w over the root mean square of the
+/// row's state behind the layer, x [n] the input of the experts, h = silu(gate x) * up x [m] the
+/// input of down. N experts, n model width, m expert width. Sums are fp64 and not divided by
+/// anything; moments are weighted by p^2, so that tr((W - W') moment (W - W')^T) is the squared
+/// error that W' makes in the layer's output (down) or in what an expert computes from its input
+/// (gate, up), each row's relative to its state: later layers see states through norms, and errors
+/// of different layers add up in this unit.
 class LayerStatistics {
  public:
   std::int64_t tokens = 0;    ///< rows of the layer
   at::Tensor rows_N;          ///< int64, rows routed to each expert
-  at::Tensor mass_N;          ///< sum of p
+  at::Tensor mass_N;          ///< sum of w
   at::Tensor mass2_N;         ///< sum of p^2
-  at::Tensor output_mass_N;   ///< sum of p |E(x)|_2 (REAP's score before the mean)
+  at::Tensor output_mass_N;   ///< sum of w |E(x)|_2 (REAP's score before the mean)
   at::Tensor mean_output_ND;  ///< mean of E(x) over some of the layer's rows, routed there or not
   at::Tensor gate_effect_NM;  ///< sum of p^2 (up x * silu'(gate x))^2 |down column|^2
   at::Tensor up_effect_NM;    ///< sum of p^2 silu(gate x)^2 |down column|^2

@@ -113,12 +113,14 @@ at::Tensor LayerStream::pass(const at::Tensor& x_BTD, const nn::Scope& layer,
   if (!config.is_moe_layer(layer_))
     return (half.attended_TD + nn::feed_forward(half.rows_TD, layer.in("ffn"))).view_as(x_BTD);
   const nn::Scope moe = layer.in("moe");
+  const at::Tensor states_TD =
+      half.attended_TD + nn::moe_layer(half.rows_TD, layer, config.moe).y_TD;
   if (observe)
     observe(half.rows_TD,
             nn::route_rows(nn::router_logits(half.rows_TD, moe.at("router")), config.moe,
                            moe.find("router_bias")),
-            moe);
-  return (half.attended_TD + nn::moe_layer(half.rows_TD, layer, config.moe).y_TD).view_as(x_BTD);
+            moe, states_TD);
+  return states_TD.view_as(x_BTD);
 }
 
 }  // namespace talpa::convert

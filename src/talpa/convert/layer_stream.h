@@ -24,9 +24,10 @@ class LayerStream {
               std::int64_t batch_tokens);
 
   /// What an MoE layer's experts are given: rows [T, n] of a batch, their routing, the layer's
-  /// parameters (scope "moe": router, gate, up, down), all fp32.
-  using Observer =
-      std::function<void(const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe)>;
+  /// parameters (scope "moe": router, gate, up, down); and the states [T, n] behind the layer. All
+  /// fp32.
+  using Observer = std::function<void(const at::Tensor& x_TD, const nn::Routing& routing,
+                                      const nn::Scope& moe, const at::Tensor& states_TD)>;
 
   /// Carries all states through the next layer; `observe` is called a batch if it has experts.
   void advance(const Observer& observe);

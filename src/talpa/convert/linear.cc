@@ -73,7 +73,8 @@ class LayerFactoring {
     return std::move(fit_);
   }
 
-  /// What the directions of a factor hold, best first, summed over groups and sets: [D] fp64.
+  /// What the directions of a factor hold, best first, summed over groups and sets: [D] fp64. Of
+  /// weights alone as shares of the layer: their sizes do not say what a layer does.
   at::Tensor spectrum(const std::function<at::Tensor(const GroupInput&)>& spectrum_of) {
     at::Tensor sum_D = torch::zeros({experts_.dim()}, torch::kDouble);
     for (const SideSet& set : side_sets(latent_))
@@ -81,7 +82,7 @@ class LayerFactoring {
         const at::Tensor values = spectrum_of(input_of(set, members(g)));
         sum_D.narrow(0, 0, values.size(0)) += values.to(torch::kDouble).clamp_min(0);
       }
-    return sum_D;
+    return metric_ ? sum_D : sum_D / std::max(sum_D.sum().item<double>(), 1e-300);
   }
 
   /// Factors the first group of every set and scales by the number of groups; of a large group two

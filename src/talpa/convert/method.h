@@ -75,7 +75,8 @@ class Method {
   virtual LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                        const FitContext& context) const = 0;
   /// What each direction of a latent holds of the layer in the fit's metric, best first: the sum
-  /// behind the first r is what a width of r loses. Throws kUsage where a method has none.
+  /// behind the first r is what a width of r loses, in a unit that all layers share. Throws kUsage
+  /// where a method has none.
   virtual at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
                               const FitContext& context) const;
   /// Seconds that fit() of this layer will take, from a small timed part of it, within a quarter.

@@ -43,30 +43,35 @@ StatisticsSum::StatisticsSum(const MoeConfig& moe, std::int64_t dim, const Optio
       options.full_hidden ? torch::zeros({N, M, M}, wide) : torch::zeros({N, M}, wide);
 }
 
-void StatisticsSum::add(const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe) {
+void StatisticsSum::add(const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe,
+                        const at::Tensor& importance_T) {
   const torch::NoGradGuard no_grad;
   sums_.tokens += x_TD.size(0);
   const at::Tensor x_SD = nn::gather_rows(x_TD, routing.slots);
+  const at::Tensor importance_S =
+      nn::gather_rows(importance_T.unsqueeze(1), routing.slots).squeeze(1);
   for (std::size_t e = 0; e + 1 < routing.offsets.size(); ++e) {
     const std::int64_t first = routing.offsets[e], count = routing.offsets[e + 1] - first;
     if (count == 0) continue;
     add_expert(static_cast<std::int64_t>(e), x_SD.narrow(0, first, count),
-               routing.weight_S.narrow(0, first, count).to(x_TD.scalar_type()), moe);
+               routing.weight_S.narrow(0, first, count).to(x_TD.scalar_type()),
+               importance_S.narrow(0, first, count).to(x_TD.scalar_type()), moe);
   }
   add_outputs(x_TD, moe);
 }
 
-void StatisticsSum::add_expert(std::int64_t e, const at::Tensor& x_SD, const at::Tensor& weight_S,
-                               const nn::Scope& moe) {
+void StatisticsSum::add_expert(std::int64_t e, const at::Tensor& x_SD, const at::Tensor& plain_S,
+                               const at::Tensor& importance_S, const nn::Scope& moe) {
+  const at::Tensor weight_S = plain_S * importance_S;
   const at::Tensor gate_SM = at::linear(x_SD, moe.at("gate")[e]);
   const at::Tensor up_SM = at::linear(x_SD, moe.at("up")[e]);
   const at::Tensor active_SM = at::silu(gate_SM), hidden_SM = active_SM * up_SM;
   const at::Tensor& down_DM = moe.at("down")[e];
   const at::Tensor norm_S = at::linear(hidden_SM, down_DM).norm(2, 1);
   sums_.rows_N[e] += x_SD.size(0);
-  sums_.mass_N[e] += weight_S.to(torch::kDouble).sum();
+  sums_.mass_N[e] += plain_S.to(torch::kDouble).sum();
   sums_.mass2_N[e] += square_sum(weight_S, 0);
-  sums_.output_mass_N[e] += (weight_S * norm_S).to(torch::kDouble).sum();
+  sums_.output_mass_N[e] += (plain_S * norm_S).to(torch::kDouble).sum();
   const at::Tensor column_M = square_sum(down_DM, 0), weight_S1 = weight_S.unsqueeze(1);
   sums_.gate_effect_NM[e] += square_sum(up_SM * silu_slope(gate_SM) * weight_S1, 0) * column_M;
   sums_.up_effect_NM[e] += square_sum(active_SM * weight_S1, 0) * column_M;

@@ -25,13 +25,14 @@ class StatisticsSum {
   StatisticsSum(const MoeConfig& moe, std::int64_t dim, const Options& options);
 
   /// Rows x [T, n] of the layer with their routing; `moe` has router, gate, up, down of dense
-  /// experts.
-  void add(const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe);
+  /// experts; `importance_T`: by what a row's error counts.
+  void add(const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe,
+           const at::Tensor& importance_T);
   LayerStatistics result() const;
 
  private:
   void add_expert(std::int64_t expert, const at::Tensor& x_SD, const at::Tensor& weight_S,
-                  const nn::Scope& moe);
+                  const at::Tensor& importance_S, const nn::Scope& moe);
   at::Tensor output_places(std::int64_t rows) const;
   void add_outputs(const at::Tensor& x_TD, const nn::Scope& moe);
 

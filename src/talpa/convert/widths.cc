@@ -8,13 +8,12 @@ namespace talpa::convert {
 
 namespace {
 
-/// Shares of a layer that each further step of width holds.
+/// What each further step of width holds.
 std::vector<double> gains_of(const at::Tensor& spectrum_D, int step) {
-  const at::Tensor shares_D = spectrum_D.to(torch::kDouble).clamp_min(0);
-  const double all = std::max(shares_D.sum().item<double>(), 1e-300);
+  const at::Tensor values_D = spectrum_D.to(torch::kDouble).clamp_min(0);
   std::vector<double> gains;
-  for (std::int64_t begin = 0; begin + step <= shares_D.size(0); begin += step)
-    gains.push_back(shares_D.narrow(0, begin, step).sum().item<double>() / all);
+  for (std::int64_t begin = 0; begin + step <= values_D.size(0); begin += step)
+    gains.push_back(values_D.narrow(0, begin, step).sum().item<double>());
   return gains;
 }
 
@@ -23,10 +22,10 @@ std::vector<double> gains_of(const at::Tensor& spectrum_D, int step) {
 std::vector<int> widths_by_spectrum(const std::vector<at::Tensor>& spectra, std::int64_t total,
                                     int step) {
   struct Gain {
-    double share;
+    double held;
     std::size_t layer;
     bool operator<(const Gain& other) const {
-      return share != other.share ? share < other.share : layer > other.layer;
+      return held != other.held ? held < other.held : layer > other.layer;
     }
   };
   std::vector<std::vector<double>> gains(spectra.size());
