@@ -173,6 +173,13 @@ class Search {
     return divergence_of(path).kl_mean;
   }
 
+  /// KL divergence that an error of one in this layer causes, up to a factor that all layers share;
+  /// `coarse` is the layer's error at two bits. Weighted errors are in one unit already.
+  double price_of(int layer, double coarse) {
+    if (!options_.convert.calibration.empty()) return 1;
+    return coarse > 0 ? layer_divergence(layer) / coarse : 0;
+  }
+
   /// Errors of all layers' projections at a type: [layer][side].
   std::vector<std::vector<double>> errors_at(DType type) const {
     convert::ConvertOptions options = options_.convert;
@@ -209,7 +216,7 @@ class Search {
       const auto at = static_cast<std::size_t>(layer);
       double coarse = 0;
       for (const double error : errors.back()[at]) coarse += error;
-      const double price = coarse > 0 ? layer_divergence(layer) / coarse : 0;
+      const double price = price_of(layer, coarse);
       for (std::size_t side = 0; side < errors.back()[at].size(); ++side) {
         items.emplace_back();
         for (std::size_t t = 0; t < std::size(kTypes); ++t)
