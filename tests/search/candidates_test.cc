@@ -42,9 +42,24 @@ TEST(Candidates, TakeNoMoreThanTheirBits) {
 }
 
 TEST(Candidates, WithoutACalibrationNeedNone) {
-  for (const Candidate& candidate : candidates(published("olmoe-1b-7b"), base(3.0, false)))
+  for (const Candidate& candidate : candidates(published("olmoe-1b-7b"), base(3.0, false))) {
     EXPECT_FALSE(convert::method_named(candidate.options.method).needs_statistics())
         << candidate.name;
+    EXPECT_FALSE(candidate.options.allocate) << candidate.name;
+  }
+}
+
+TEST(Candidates, LatentsHaveWidthsByLayerWithACalibration) {
+  int by_layer = 0;
+  for (const Candidate& candidate : candidates(published("olmoe-1b-7b"), base(3.0, true))) {
+    const auto& options = candidate.options;
+    EXPECT_EQ(options.allocate, candidate.name.ends_with(", by layer")) << candidate.name;
+    if (!options.allocate) continue;
+    ++by_layer;
+    EXPECT_GT(options.latent.latent_dim, 32) << candidate.name;
+    EXPECT_EQ(options.bits, 0) << candidate.name;
+  }
+  EXPECT_GT(by_layer, 2);
 }
 
 }  // namespace
