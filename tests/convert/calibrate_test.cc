@@ -233,7 +233,7 @@ TEST(Calibrate, RefusesWhatItCannotUse) {
   wider.moe.num_experts *= 2;
   EXPECT_TALPA_ERROR(Calibration::open(path).layer(0, wider), kFormat, "layers.0.rows");
   EXPECT_TALPA_ERROR(Calibration::open(scratch / "moe" / "model.safetensors"), kFormat,
-                     "no file of talpa calibrate");
+                     "no file of this version");
 }
 
 }  // namespace

@@ -91,7 +91,8 @@ Calibration Calibration::open(const std::filesystem::path& path) {
   calibration.path_ = path;
   calibration.store_ = open_safetensors(path);
   const std::string text = metadata_of(path, kDescriptionKey);
-  if (text.empty()) fail(ErrorCode::kFormat, "{} is no file of talpa calibrate", path.string());
+  if (text.empty())
+    fail(ErrorCode::kFormat, "{} is no file of this version's talpa calibrate", path.string());
   read_config(parse_json(text, path.string()), calibration.description_, path.string());
   return calibration;
 }

@@ -49,8 +49,8 @@ class LayerStatistics {
   at::Tensor hidden_moment(std::int64_t expert) const;
 };
 
-/// Key of the description in a file's metadata.
-inline constexpr const char* kDescriptionKey = "talpa_calibration";
+/// Key of the description in a file's metadata; its number changes when sums mean something else.
+inline constexpr const char* kDescriptionKey = "talpa_calibration_2";
 
 /// A file of `talpa calibrate`: a LayerStatistics a layer, read when asked.
 class Calibration {
