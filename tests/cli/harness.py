@@ -6,6 +6,8 @@ import os
 import random
 import struct
 import subprocess
+import tempfile
+import unittest
 from pathlib import Path
 
 PROGRAM = os.environ.get("TALPA_PROGRAM", "build/dev/bin/talpa")
@@ -175,3 +177,26 @@ def shard(folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps(
         {"metadata": {}, "weight_map": {n: f for f, chosen in parts.items() for n in chosen}}))
+
+
+class WithModel(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        root = Path(cls.folder.name)
+        cls.root, cls.model = root, make_model(root / "tiny")
+        cls.other = make_model(root / "other", seed=1)
+        cls.text = root / "text.txt"
+        cls.text.write_text("It was the best of times, it was the worst of times. " * 20)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def output(self, *arguments, **options):
+        result = run(*arguments, **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def report(self, *arguments, **options):
+        return json.loads(self.output(*arguments, "--json", **options))

@@ -177,7 +177,7 @@ TEST(Calibrate, MomentsOfTheReferenceModelAreTheDirectOnes) {
     SCOPED_TRACE(l);
     const nn::Scope moe = scope.in("layers." + std::to_string(l)).in("moe");
     const auto& [x_TD, states_TD] = inputs[l];
-    const at::Tensor importance_T = 1 / states_TD.square().mean(1).sqrt();
+    const at::Tensor importance_T = 1 / (states_TD.square().mean(1) + files.config.norm_eps).sqrt();
     const LayerStatistics expected = by_definition(x_TD, importance_T, moe, files.config.moe.top_k);
     expect_alike(calibration.layer(l, files.config), expected, 2e-5);
     EXPECT_EQ(report.rows_LN[l],

@@ -76,11 +76,9 @@ StatisticsSum::Options sum_options(const DecoderConfig& config, std::int64_t tok
           .output_share = static_cast<double>(options.output_rows) / static_cast<double>(tokens)};
 }
 
-/// What follows sees states through norms: an error counts by its size beside the state's. Without
-/// this the few tokens whose states are a thousand times the others' decide most moments.
-at::Tensor importance_of(const at::Tensor& states_TD) {
-  constexpr double kFloor = 1e-12;
-  return states_TD.square().mean(1).clamp_min(kFloor).rsqrt();
+/// What follows sees states through norms: an error counts by its size beside the state's.
+at::Tensor importance_of(const at::Tensor& states_TD, double norm_eps) {
+  return states_TD.square().mean(1).add(norm_eps).rsqrt();
 }
 
 }  // namespace
@@ -128,7 +126,7 @@ CalibrationReport calibrate(const ModelFiles& model, std::vector<TokenSequence> 
     StatisticsSum sum(config.moe, config.dim, sums);
     stream.advance([&](const at::Tensor& x_TD, const nn::Routing& routing, const nn::Scope& moe,
                        const at::Tensor& states_TD) {
-      sum.add(x_TD, routing, moe, importance_of(states_TD));
+      sum.add(x_TD, routing, moe, importance_of(states_TD, config.norm_eps));
     });
     progress.update(layer + 1);
     if (!config.is_moe_layer(layer)) continue;

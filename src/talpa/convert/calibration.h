@@ -16,12 +16,12 @@ namespace talpa::convert {
 
 /// What the experts of one layer saw on calibration text. Sums over the rows (tokens) that were
 /// routed to an expert; w is the row's combine weight there, p = w over the root mean square of the
-/// row's state behind the layer, x [n] the input of the experts, h = silu(gate x) * up x [m] the
-/// input of down. N experts, n model width, m expert width. Sums are fp64 and not divided by
-/// anything; moments are weighted by p^2, so that tr((W - W') moment (W - W')^T) is the squared
-/// error that W' makes in the layer's output (down) or in what an expert computes from its input
-/// (gate, up), each row's relative to its state: later layers see states through norms, and errors
-/// of different layers add up in this unit.
+/// row's state behind the layer (as a norm takes it), x [n] the input of the experts, h = silu(gate
+/// x) * up x [m] the input of down. N experts, n model width, m expert width. Sums are fp64 and not
+/// divided by anything; moments are weighted by p^2, so that tr((W - W') moment (W - W')^T) is the
+/// squared error that W' makes in the layer's output (down) or in what an expert computes from its
+/// input (gate, up), each row's relative to its state: later layers see states through norms, and
+/// errors of different layers add up in this unit.
 class LayerStatistics {
  public:
   std::int64_t tokens = 0;    ///< rows of the layer

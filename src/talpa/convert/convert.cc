@@ -270,7 +270,7 @@ DecoderConfig with_allocated_widths(const ModelFiles& model, DecoderConfig targe
   LatentConfig& latent = target.moe.latent;
   if (!latent.enabled() || latent.mixed)
     fail(ErrorCode::kUsage, "method {} has no latent widths to give to layers", options.method);
-  const int step = options.gguf ? 32 : 8;
+  const int step = options.gguf ? kBlockWidthStep : kWidthStep;
   const DecoderConfig& original = model.config;
   auto params_of = [&](std::int64_t r) {
     return static_cast<double>(stored_expert_params(target, expert_parts(target, r)));

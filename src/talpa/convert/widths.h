@@ -7,6 +7,9 @@
 
 namespace talpa::convert {
 
+/// Widths by layer go in steps of this, in a GGUF in whole blocks.
+inline constexpr int kWidthStep = 8, kBlockWidthStep = 32;
+
 /// Latent widths of layers whose spectra are given ([D] each, descending, in one unit; empty for
 /// layers without experts, which get 0): multiples of `step` that sum to `total` or less and lose
 /// least, where a layer loses what is behind its width. Every layer with experts

@@ -46,9 +46,10 @@ struct SearchOptions {
 inline constexpr double kHopeless = 4;
 
 /// Tries the cheap conversions that keep the experts within convert.bits (candidates.h), and types
-/// chosen by layer and projection (allocate.h) by how far each layer's rounding moves the
-/// predictions; writes the one with the smallest KL divergence from `original` on `text` to the
-/// GGUF `output`, the report to FILE.json. Candidates lie in FILE.search meanwhile.
+/// chosen by layer and projection (allocate.h) by their errors, which a calibration weighs (without
+/// one, by how far each layer's rounding moves the predictions); writes the one with the smallest
+/// KL divergence from `original` on `text` to the GGUF `output`, the report to FILE.json.
+/// Candidates lie in FILE.search meanwhile.
 SearchReport convert_best(const LoadedModel& original, const std::filesystem::path& output,
                           const ScoringText& text, const SearchOptions& options);
 

@@ -2,6 +2,7 @@
 
 #include "talpa/base/error.h"
 #include "talpa/convert/method.h"
+#include "talpa/convert/widths.h"
 #include "talpa/model/accounting.h"
 
 namespace talpa::search {
@@ -12,8 +13,6 @@ using convert::ConvertOptions;
 
 /// Experts' own matrices in a type of more bits than this times the budget leave too little width.
 constexpr double kWidestType = 3;
-/// Widths by layer go in steps of a block.
-constexpr int kWidthStep = 32;
 
 class CandidateList {
  public:
@@ -84,7 +83,7 @@ class CandidateList {
       if (planned.group_size > 0 && planned.group_size < original_.moe.num_experts)
         name += fmt::format(", groups of {}", planned.group_size);
       if (!planned.factor_down) name += ", gate and up";
-      if (has_calibration() && planned.latent_dim > kWidthStep) {
+      if (has_calibration() && planned.latent_dim > convert::kBlockWidthStep) {
         // The same width on average, given to layers by what they need.
         options.bits = 0;
         options.latent.latent_dim = planned.latent_dim;

@@ -85,7 +85,7 @@ class LmTask : public train::Task {
   std::map<std::string, double> evaluate() override;
   void save_model(const std::filesystem::path& path, DType dtype) override;
   void load_model(const std::filesystem::path& path) override;
-  /// Changes with the contents of text and tokenizer, whatever their paths.
+  /// Change with what text and tokenizer hold (TokenStream::key).
   Json data_keys() const { return {{"train", train_.key()}, {"valid", valid_.key()}}; }
 
  private:
