@@ -132,7 +132,14 @@ TEST(Convert, EveryClosedFormMethodMakesAModelThatRuns) {
   }
 }
 
-TEST(Convert, WidthsGoToLayersThatNeedThem) {
+struct AllocatedMethod {
+  std::string name;
+  double budget = 0;
+  LatentConfig latent;
+};
+class AllocatedWidths : public ::testing::TestWithParam<AllocatedMethod> {};
+
+TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
   const testing::Scratch scratch;
   DecoderConfig config = small_moe();
   nn::Decoder decoder(config);
@@ -149,13 +156,19 @@ TEST(Convert, WidthsGoToLayersThatNeedThem) {
   }
   save_hf_directory(scratch / "moe", decoder.config(), decoder.provider(), {.dtype = DType::kF32});
   const ModelFiles original = open_model(scratch / "moe");
-  ConvertOptions options{.budget = 0.7, .dtype = DType::kF32};
+  ConvertOptions options{.method = GetParam().name,
+                         .latent = GetParam().latent,
+                         .budget = GetParam().budget,
+                         .dtype = DType::kF32};
+  if (method_named(options.method).is_iterative()) options.steps = 30;
   const double even = convert_model(original, scratch / "even", options).relative_error;
   options.allocate = true;
   const ConversionReport report = convert_model(original, scratch / "spread", options);
-  EXPECT_LE(report.expert_share, 0.7);
+  EXPECT_LE(report.expert_share, options.budget);
+  EXPECT_GT(report.expert_share, options.budget - 0.1);
   ASSERT_EQ(report.latent.latent_dims.size(), static_cast<std::size_t>(config.num_layers));
   EXPECT_LT(report.latent.latent_dims[0], report.latent.latent_dims[1]);
+  EXPECT_EQ(report.latent.basis_ranks.empty(), report.latent.basis_rank == 0);
   EXPECT_LT(report.relative_error, even);
   const ModelFiles spread = open_model(scratch / "spread");
   EXPECT_EQ(spread.config.moe.latent, report.latent);
@@ -176,8 +189,19 @@ TEST(Convert, WidthsGoToLayersThatNeedThem) {
   }
   for (std::size_t i = 0; i < logits[0].size(); ++i)
     ASSERT_NEAR(logits[0][i], logits[1][i], 1e-4) << i;
-  options.budget = 0;
-  options.latent.latent_dim = 4;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Methods, AllocatedWidths,
+    ::testing::Values(AllocatedMethod{"svd", 0.7},
+                      AllocatedMethod{"mobe", 0.6, {.group_size = 4, .factor_down = true}},
+                      AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}}),
+    [](const auto& info) { return fmt::format("case_{}", info.index); });
+
+TEST(Convert, WidthsThatCannotBeGivenToLayersAreRefused) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  ConvertOptions options{.latent = {.latent_dim = 4}, .allocate = true};
   EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kConfig, "steps of 8");
   options.latent.latent_dim = 0;
   options.budget = 0.7;

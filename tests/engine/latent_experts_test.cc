@@ -85,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         DecoderCase{"mobe_silu", small_mobe(BasisActivation::kSilu)},
         DecoderCase{"mobe_tanh", small_mobe(BasisActivation::kTanh)},
-        DecoderCase{"slbf", small_slbf()},
+        DecoderCase{"slbf", small_slbf()}, DecoderCase{"slbf_by_layer", small_slbf_by_layer()},
         DecoderCase{"shared_latent_without_activation", small_latent({.latent_dim = 16,
                                                                       .group_size = 4,
                                                                       .factor_down = true,

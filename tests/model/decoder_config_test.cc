@@ -78,13 +78,37 @@ TEST(DecoderConfigTest, WidthsByLayerAreOneEachAndAtMostTheLatentWidth) {
   EXPECT_EQ(config.moe.latent.of_layer(0).latent_dim, 8);
   EXPECT_EQ(config.moe.latent.of_layer(1), (LatentConfig{.latent_dim = 4}));
   config.moe.latent.latent_dim = 0;
-  expect_refused(widths, "needs latent_dim, the largest of them");
+  expect_refused(widths, "latent_dim = 0 is not the largest of m.moe.latent.latent_dims, 8");
   config.moe.latent.latent_dim = 8;
   widths.back() = 0;
   expect_refused(widths, "outside 1 to");
-  expect_refused(std::vector<int>(layers + 1, 8), "is not one width for each of m.num_layers");
-  config.moe.latent.mixed = true;
-  expect_refused(std::vector<int>(layers, 8), "needs mixed = false");
+  expect_refused(std::vector<int>(layers + 1, 8), "is not one number for each of m.num_layers");
+}
+
+TEST(DecoderConfigTest, RanksByLayerAreBelowTheLayersWidth) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  LatentConfig& latent = config.moe.latent;
+  latent = {.latent_dim = 16, .group_size = 1, .mixed = true, .basis_rank = 12};
+  const auto layers = static_cast<std::size_t>(config.num_layers);
+  latent.latent_dims.assign(layers, 16);
+  latent.basis_ranks.assign(layers, 4);
+  latent.latent_dims.front() = 8;
+  latent.basis_ranks.back() = 12;
+  config.validate("m");
+  EXPECT_EQ(latent.of_layer(0).basis_rank, 4);
+  EXPECT_EQ(latent.of_layer(0).latent_dim, 8);
+  latent.basis_ranks.front() = 8;
+  EXPECT_TALPA_ERROR(
+      config.validate("m"), kConfig,
+      "m.moe.latent.basis_ranks[0] = 8 is not below m.moe.latent.latent_dims[0] = 8");
+  latent.basis_ranks.front() = 0;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "m.moe.latent.basis_ranks[0] = 0");
+  latent.basis_ranks.front() = 4;
+  latent.basis_rank = 13;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "basis_rank = 13 is not the largest of");
+  latent.basis_rank = 12;
+  latent.mixed = false;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "needs mixed = true");
 }
 
 TEST(DecoderConfigTest, LowRankBasesAreNarrowerThanFullOnes) {

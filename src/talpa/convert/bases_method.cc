@@ -3,11 +3,23 @@
 #include <torch/torch.h>
 
 #include "talpa/base/error.h"
+#include "talpa/convert/bases_plan.h"
 #include "talpa/convert/layer_bases.h"
 #include "talpa/convert/metric.h"
 #include "talpa/convert/plan.h"
 
 namespace talpa::convert {
+
+namespace {
+
+/// The spectrum of which a share t^power is left where t is of `spectrum_D`.
+at::Tensor to_power(const at::Tensor& spectrum_D, double power) {
+  const double total = std::max(spectrum_D.sum().item<double>(), 1e-300);
+  const at::Tensor left_D = (1 - spectrum_D.cumsum(0) / total).clamp_min(0).pow(power);
+  return -total * torch::diff(left_D, 1, 0, /*prepend=*/torch::ones({1}, torch::kDouble));
+}
+
+}  // namespace
 
 BasesFitSettings BasesMethod::settings(const ConvertOptions& options) const {
   BasesFitSettings settings = own_settings();
@@ -38,6 +50,22 @@ LayerFit BasesMethod::fit(const LayerExperts& experts, const DecoderConfig& targ
     fail(ErrorCode::kUsage, "a weighted fit needs a calibration");
   if (weighted) check_enough_rows(*experts.statistics(), experts.layer(), experts.dim(), name());
   return LayerBases(*this, experts, target, context, weighted).run();
+}
+
+at::Tensor BasesMethod::spectrum(const LayerExperts& experts, const DecoderConfig& target,
+                                 const FitContext& context) const {
+  const Method& linear = method_named(experts.statistics() != nullptr ? "svd-whitened" : "svd");
+  DecoderConfig groups = target;
+  at::Tensor sum_D = torch::zeros({experts.dim()}, torch::kDouble);
+  for (bool LatentConfig::*const side :
+       {&LatentConfig::factor_gate, &LatentConfig::factor_up, &LatentConfig::factor_down}) {
+    if (!(target.moe.latent.*side)) continue;
+    LatentConfig& one = groups.moe.latent = linear_latent(target.moe.latent);
+    one.factor_gate = one.factor_up = one.factor_down = false;
+    one.*side = true;
+    sum_D += to_power(linear.spectrum(experts, groups, context), loss_power());
+  }
+  return sum_D;
 }
 
 double BasesMethod::estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,

@@ -20,6 +20,9 @@ class BasesMethod : public Method {
   DecoderConfig plan(const DecoderConfig& original, const ConvertOptions& options) const override;
   LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                const FitContext& context) const override;
+  /// From linear latents in groups of as many experts as share a basis (loss_power).
+  at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
+                      const FitContext& context) const override;
   /// Also logs what a step takes.
   double estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
                           const FitContext& context) const override;
@@ -35,6 +38,10 @@ class BasesMethod : public Method {
   virtual LatentConfig latent_of(const DecoderConfig& original,
                                  const ConvertOptions& options) const = 0;
   virtual BasesFitSettings own_settings() const = 0;
+  /// Where linear latents of the same groups and size leave a share t of a projection's square,
+  /// fits leave about t to this power, in whatever layer and at whatever size (measured on a
+  /// trained model).
+  virtual double loss_power() const = 0;
   /// Errors are weighted by the calibration's moments.
   virtual bool is_weighted(const ConvertOptions& options) const { return options.weighted; }
 };

@@ -22,6 +22,13 @@ LatentConfig with_bases(const DecoderConfig& original, LatentConfig latent, int 
   return latent;
 }
 
+LatentConfig linear_latent(LatentConfig mixed) {
+  mixed.mixed = false;
+  mixed.basis_activation = BasisActivation::kNone;
+  mixed.basis_rank = 0;
+  return mixed;
+}
+
 int widest_own(const DecoderConfig& original) {
   return std::min(original.moe.hidden_dim, original.dim);
 }

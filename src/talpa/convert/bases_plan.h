@@ -11,6 +11,9 @@ namespace talpa::convert {
 LatentConfig with_bases(const DecoderConfig& original, LatentConfig latent, int experts,
                         BasisActivation activation);
 
+/// Linear latents with the groups and projections of mixed bases.
+LatentConfig linear_latent(LatentConfig mixed);
+
 /// The widest that experts' own matrices [m, r] are useful: min(m, n).
 int widest_own(const DecoderConfig& original);
 

@@ -264,39 +264,22 @@ void check_options(const Method& method, const ConvertOptions& options) {
     fail(ErrorCode::kUsage, "widths are given to layers within a budget or a width, not bits");
 }
 
-/// `target` with its width given to layers anew, within the same budget.
-DecoderConfig with_allocated_widths(const ModelFiles& model, DecoderConfig target,
-                                    ConvertOptions options) {
-  LatentConfig& latent = target.moe.latent;
-  if (!latent.enabled() || latent.mixed)
-    fail(ErrorCode::kUsage, "method {} has no latent widths to give to layers", options.method);
-  const int step = options.gguf ? kBlockWidthStep : kWidthStep;
-  const DecoderConfig& original = model.config;
-  auto params_of = [&](std::int64_t r) {
-    return static_cast<double>(stored_expert_params(target, expert_parts(target, r)));
-  };
-  const double rest = params_of(0), one = params_of(1) - rest;
-  const auto dense = static_cast<double>(dense_expert_params(original));
-  const int layers = num_moe_layers(original);
-  const auto total = options.budget > 0
-                         ? static_cast<std::int64_t>((options.budget * dense - rest) / one * layers)
-                         : std::int64_t{latent.latent_dim} * layers;
-  // Above this a layer would be larger than it was.
-  const auto widest = static_cast<std::int64_t>((dense - rest) / one);
-  if (total < std::int64_t{step} * layers || widest < step)
-    fail(ErrorCode::kConfig, "widths by layer go in steps of {}: {} layers have {} together", step,
-         layers, total);
+/// `target` with what it takes given to layers anew, by their spectra.
+DecoderConfig with_allocated_widths(const ModelFiles& model, const DecoderConfig& target,
+                                    const Method& method, ConvertOptions options) {
+  const WidthBudget budget(model.config, target, options);
   options.scratch.clear();
   ConversionReport unused;
-  auto spectra = LayerConverter(model, target, options, unused).spectra();
-  for (at::Tensor& spectrum_D : spectra)
-    if (spectrum_D.defined())
-      spectrum_D = spectrum_D.narrow(0, 0, std::min(spectrum_D.size(0), widest));
-  latent.latent_dims = widths_by_spectrum(spectra, total, step);
-  latent.latent_dim = *std::max_element(latent.latent_dims.begin(), latent.latent_dims.end());
-  target.validate("");
-  log::info("latent widths of layers: {}", fmt::join(latent.latent_dims, ", "));
-  return target;
+  const auto spectra = LayerConverter(model, target, options, unused).spectra();
+  DecoderConfig result = target;
+  result.moe.latent = budget.give(spectra, method, options);
+  result.validate("");
+  const LatentConfig& latent = result.moe.latent;
+  log::info("latent widths of layers: {}{}", fmt::join(latent.latent_dims, ", "),
+            latent.basis_ranks.empty()
+                ? ""
+                : fmt::format(", ranks of bases: {}", fmt::join(latent.basis_ranks, ", ")));
+  return result;
 }
 
 void sum_up(ConversionReport& report, const DecoderConfig& original,
@@ -356,7 +339,7 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   const Method& method = method_named(options.method);
   check_options(method, options);
   DecoderConfig target = method.plan(model.config, options);
-  if (options.allocate) target = with_allocated_widths(model, std::move(target), options);
+  if (options.allocate) target = with_allocated_widths(model, target, method, options);
   ConversionReport report;
   report.method = options.method;
   report.latent = target.moe.latent;

@@ -40,11 +40,12 @@ LayerBases::LayerBases(const BasesMethod& method, const LayerExperts& experts,
                        const DecoderConfig& target, const FitContext& context, bool weighted)
     : method_(method),
       experts_(experts),
-      target_(target),
+      latent_(target.moe.latent.of_layer(experts.layer())),
+      group_size_(target.group_size()),
       context_(context),
       weighted_(weighted),
       settings_(method.settings(context.options)),
-      sides_(factored_sides_of(target.moe.latent)) {}
+      sides_(factored_sides_of(latent_)) {}
 
 LayerFit LayerBases::run() const {
   LayerFit fit;
@@ -74,8 +75,7 @@ LayerBases::Problem LayerBases::problem_of(Side side) const {
 MixedBases LayerBases::start(const at::Tensor& target_NMD, Side side) const {
   const auto place = static_cast<std::uint64_t>(experts_.layer()) * std::size(kSides) +
                      static_cast<std::uint64_t>(side);
-  return method_.start(target_NMD, target_.moe.latent, target_.group_size(),
-                       context_.options.seed * 1'000'003 + place);
+  return method_.start(target_NMD, latent_, group_size_, context_.options.seed * 1'000'003 + place);
 }
 
 BasesFitSettings LayerBases::settings_for(Side side) const {
@@ -137,7 +137,7 @@ double LayerBases::estimate() const {
   double total = 0, step = 0;
   for (const Side side : sides_) {
     if (side == Side::kUp && sides_.front() == Side::kGate) continue;
-    const bool both = side == Side::kGate && target_.moe.latent.factor_up;
+    const bool both = side == Side::kGate && latent_.factor_up;
     const Cost cost = estimate_side(side);
     total += (both ? 2 : 1) * (cost.rest + cost.step * settings_.steps);
     step = std::max(step, cost.step);

@@ -39,7 +39,8 @@ class LayerBases {
 
   const BasesMethod& method_;
   const LayerExperts& experts_;
-  const DecoderConfig& target_;
+  const LatentConfig latent_;  ///< of the layer
+  const int group_size_;
   const FitContext& context_;
   const bool weighted_;
   const BasesFitSettings settings_;

@@ -73,16 +73,15 @@ class LayerFactoring {
     return std::move(fit_);
   }
 
-  /// What the directions of a factor hold, best first, summed over groups and sets: [D] fp64. Of
-  /// weights alone as shares of the layer: their sizes do not say what a layer does.
-  at::Tensor spectrum(const std::function<at::Tensor(const GroupInput&)>& spectrum_of) {
+  /// What the directions of a factor hold, best first, summed over groups and sets: [D] fp64.
+  at::Tensor spectrum(const std::function<at::Tensor(const GroupInput&)>& spectrum_of) const {
     at::Tensor sum_D = torch::zeros({experts_.dim()}, torch::kDouble);
     for (const SideSet& set : side_sets(latent_))
       for (std::int64_t g = 0; g < target_.num_groups(); ++g) {
         const at::Tensor values = spectrum_of(input_of(set, members(g)));
         sum_D.narrow(0, 0, values.size(0)) += values.to(torch::kDouble).clamp_min(0);
       }
-    return metric_ ? sum_D : sum_D / std::max(sum_D.sum().item<double>(), 1e-300);
+    return sum_D;
   }
 
   /// Factors the first group of every set and scales by the number of groups; of a large group two
@@ -233,9 +232,12 @@ LayerFit LinearMethod::fit(const LayerExperts& experts, const DecoderConfig& tar
 at::Tensor LinearMethod::spectrum(const LayerExperts& experts, const DecoderConfig& target,
                                   const FitContext& context) const {
   const torch::NoGradGuard no_grad;
-  return LayerFactoring(experts, target, context).spectrum([this](const GroupInput& input) {
-    return spectrum_of(input);
-  });
+  const LayerFactoring factoring(experts, target, context);
+  at::Tensor sum_D =
+      factoring.spectrum([this](const GroupInput& input) { return spectrum_of(input); });
+  // Sizes of weights alone do not say what a layer does: shares of it.
+  const bool weighted = uses_statistics() && experts.statistics() != nullptr;
+  return weighted ? sum_D : sum_D / std::max(sum_D.sum().item<double>(), 1e-300);
 }
 
 double LinearMethod::estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,

@@ -57,7 +57,7 @@ class Materialiser {
     if (is_down) basis_GXB = basis_GXB.transpose(1, 2);
     const std::vector<std::int32_t> order = basis_order(model_, name + "_pivot");
     const at::Tensor order_GR = torch::tensor(order, torch::kLong).view({stored.size(0), -1});
-    const at::Tensor identity_BB = torch::eye(latent_.basis_rank);
+    const at::Tensor identity_BB = torch::eye(basis_GXB.size(2));
     std::vector<at::Tensor> bases;
     for (std::int64_t g = 0; g < stored.size(0); ++g) {
       const at::Tensor left_RB =

@@ -19,6 +19,7 @@ class MobeMethod : public BasesMethod {
   LatentConfig latent_of(const DecoderConfig& original,
                          const ConvertOptions& options) const override;
   BasesFitSettings own_settings() const override;
+  double loss_power() const override { return 1.15; }
 };
 
 /// The same form, better fitted: A is solved for exactly at every step, so that only bases and

@@ -78,7 +78,7 @@ struct ConvertOptions {
   /// GGUF, instead of a budget: bits that the routed experts may take, for each of the original's
   /// parameters; 0 = none. Decides latent widths (in whole blocks) or the number of experts.
   double bits = 0;
-  /// Linear methods: the budget's widths are given to layers by their spectra (widths.h).
+  /// Methods with latents: what the budget allows is given to layers by their spectra (widths.h).
   bool allocate = false;
   int num_experts = 0;  ///< prune, merge: experts a layer that are kept, instead of a budget
   int reduce_rank = 0;  ///< svd: the paper's first phase, 0 = skipped

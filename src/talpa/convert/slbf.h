@@ -23,6 +23,7 @@ class SlbfMethod : public BasesMethod {
   LatentConfig latent_of(const DecoderConfig& original,
                          const ConvertOptions& options) const override;
   BasesFitSettings own_settings() const override;
+  double loss_power() const override { return 1.5; }
   virtual BasisActivation own_activation() const { return BasisActivation::kSilu; }
 };
 

@@ -8,6 +8,7 @@
 #include "talpa/kernel/implementation.h"
 #include "talpa/kernel/matmul.h"
 #include "talpa/model/basis_pivots.h"
+#include "talpa/model/hf_names.h"
 
 namespace talpa {
 
@@ -44,17 +45,15 @@ ExpertBases::ExpertBases(const ModelFiles& files, const std::string& prefix,
                          const std::string& latent, std::optional<DType> wanted, ThreadPool& pool)
     : num_bases_(files.config.num_groups()),
       dim_(files.config.dim),
-      latent_dim_(files.config.moe.latent.latent_dim),
-      rank_(files.config.moe.latent.basis_rank),
       activation_(files.config.moe.latent.basis_activation) {
   const std::string name = prefix + latent;
+  const LatentConfig sizes = files.config.moe.latent.of_layer(split_weight_name(name).layer);
+  latent_dim_ = sizes.latent_dim;
+  rank_ = sizes.basis_rank;
   const bool is_down = latent == "down";
   read_mix(files, name + "_mix");
   right_ = read_factors(files, name + (is_down ? "_out" : "_in"), !is_down, wanted, pool);
-  if (!is_low_rank()) {
-    latent_dim_ = right_.columns();  // a layer may have a width of its own
-    return;
-  }
+  if (!is_low_rank()) return;
   left_ = read_factors(files, name + "_basis", is_down, wanted, pool);
   order_ = basis_order(files, name + "_pivot");
 }

@@ -112,9 +112,8 @@ class Validator {
     const LatentConfig& l = c_.moe.latent;
     range("moe.latent.latent_dim", l.latent_dim, 0, kMaxDim);
     range("moe.latent.group_size", l.group_size, 0, c_.moe.num_experts);
-    if (!l.enabled() && !l.latent_dims.empty())
-      refuse("moe.latent.latent_dims", fmt::format("{}", fmt::join(l.latent_dims, ", ")),
-             "needs latent_dim, the largest of them");
+    by_layer("moe.latent.latent_dims", l.latent_dims, "moe.latent.latent_dim", l.latent_dim);
+    by_layer("moe.latent.basis_ranks", l.basis_ranks, "moe.latent.basis_rank", l.basis_rank);
     if (!l.enabled()) return;
     if (l.group_size != 0 && c_.moe.num_experts % l.group_size != 0)
       refuse("moe.latent.group_size", l.group_size,
@@ -127,40 +126,42 @@ class Validator {
     if (l.basis_activation != BasisActivation::kNone && !l.mixed)
       refuse("moe.latent.basis_activation", enum_name(l.basis_activation), "needs mixed = true");
     if (l.basis_rank != 0) low_rank_bases(l);
-    if (!l.latent_dims.empty()) widths_by_layer(l);
   }
 
-  void widths_by_layer(const LatentConfig& l) const {
-    const char* const key = "moe.latent.latent_dims";
-    if (l.mixed)
-      refuse(key, fmt::format("{}", fmt::join(l.latent_dims, ", ")), "needs mixed = false");
-    if (l.latent_dims.size() != static_cast<std::size_t>(c_.num_layers))
+  /// `values` are of layers, `largest` is the setting of the whole model.
+  void by_layer(const char* key, const std::vector<int>& values, const char* largest_key,
+                int largest) const {
+    if (values.empty()) return;
+    if (values.size() != static_cast<std::size_t>(c_.num_layers))
       refuse(
-          key, fmt::format("{}", fmt::join(l.latent_dims, ", ")),
-          fmt::format("is not one width for each of {} = {}", name("num_layers"), c_.num_layers));
-    int largest = 0;
+          key, fmt::format("{}", fmt::join(values, ", ")),
+          fmt::format("is not one number for each of {} = {}", name("num_layers"), c_.num_layers));
     for (int layer = 0; layer < c_.num_layers; ++layer) {
-      const int width = l.latent_dims[static_cast<std::size_t>(layer)];
-      const std::string one = fmt::format("{}[{}]", key, layer);
-      if (c_.is_moe_layer(layer))
-        range(one.c_str(), width, 1, kMaxDim);
-      else
-        range(one.c_str(), width, 0, 0);
-      largest = std::max(largest, width);
+      const bool has_experts = c_.is_moe_layer(layer);
+      range(fmt::format("{}[{}]", key, layer).c_str(), values[static_cast<std::size_t>(layer)],
+            has_experts ? 1 : 0, has_experts ? kMaxDim : 0);
     }
-    if (largest != l.latent_dim)
-      refuse("moe.latent.latent_dim", l.latent_dim,
-             fmt::format("is not the largest of {}, {}", name(key), largest));
+    const int found = *std::max_element(values.begin(), values.end());
+    if (found != largest)
+      refuse(largest_key, largest, fmt::format("is not the largest of {}, {}", name(key), found));
   }
 
   void low_rank_bases(const LatentConfig& l) const {
     range("moe.latent.basis_rank", l.basis_rank, 0, kMaxDim);
     if (!l.mixed) refuse("moe.latent.basis_rank", l.basis_rank, "needs mixed = true");
-    const int limit = std::min(l.latent_dim, c_.dim);
-    if (l.basis_rank >= limit)
-      refuse("moe.latent.basis_rank", l.basis_rank,
-             fmt::format("is not below {} = {}; 0 = full bases",
-                         name(l.latent_dim < c_.dim ? "moe.latent.latent_dim" : "dim"), limit));
+    for (int layer = 0; layer < c_.num_layers; ++layer) {
+      if (!c_.is_moe_layer(layer)) continue;
+      const LatentConfig one = l.of_layer(layer);
+      auto of_layer = [&](const char* key, const std::vector<int>& values) {
+        return values.empty() ? std::string(key) : fmt::format("{}s[{}]", key, layer);
+      };
+      const int limit = std::min(one.latent_dim, c_.dim);
+      const std::string limiting =
+          one.latent_dim < c_.dim ? of_layer("moe.latent.latent_dim", l.latent_dims) : "dim";
+      if (one.basis_rank >= limit)
+        refuse(of_layer("moe.latent.basis_rank", l.basis_ranks).c_str(), one.basis_rank,
+               fmt::format("is not below {} = {}; 0 = full bases", name(limiting.c_str()), limit));
+    }
   }
 
   const DecoderConfig& c_;
@@ -171,8 +172,11 @@ class Validator {
 
 LatentConfig LatentConfig::of_layer(int layer) const {
   LatentConfig one = *this;
-  if (!latent_dims.empty()) one.latent_dim = latent_dims.at(static_cast<std::size_t>(layer));
+  const auto place = static_cast<std::size_t>(layer);
+  if (!latent_dims.empty()) one.latent_dim = latent_dims.at(place);
+  if (!basis_ranks.empty()) one.basis_rank = basis_ranks.at(place);
   one.latent_dims.clear();
+  one.basis_ranks.clear();
   return one;
 }
 

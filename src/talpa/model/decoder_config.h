@@ -82,9 +82,9 @@ struct LatentConfig {
   bool mixed = false;                 ///< every expert mixes all bases, weights `mix`
   BasisActivation basis_activation = BasisActivation::kNone;  ///< needs mixed
   int basis_rank = 0;  ///< k_b, rank of a basis, below r and n; 0 = full bases; needs mixed
-  /// r of every layer where they differ, 0 for dense layers; latent_dim is then the largest. Not
-  /// for mixed bases. Empty: latent_dim everywhere.
-  std::vector<int> latent_dims;
+  /// r and k_b of every layer where they differ, 0 for dense layers; latent_dim and basis_rank are
+  /// then the largest. Empty: the same everywhere.
+  std::vector<int> latent_dims, basis_ranks;
 
   static constexpr auto fields() {
     using C = LatentConfig;
@@ -99,10 +99,11 @@ struct LatentConfig {
         field("basis_activation", &C::basis_activation,
               "nonlinearity on mixed bases: none, silu, tanh"),
         field("basis_rank", &C::basis_rank, "rank of a mixed basis, 0 = full"),
-        field("latent_dims", &C::latent_dims, "latent width of every layer, where they differ")};
+        field("latent_dims", &C::latent_dims, "latent width of every layer, where they differ"),
+        field("basis_ranks", &C::basis_ranks, "basis rank of every layer, where they differ")};
   }
   bool enabled() const { return latent_dim > 0; }
-  /// The setting of one layer, with its own width.
+  /// The setting of one layer, with its own width and rank.
   LatentConfig of_layer(int layer) const;
   bool operator==(const LatentConfig&) const = default;
 };

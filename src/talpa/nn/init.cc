@@ -49,13 +49,17 @@ class Initialiser {
       const auto group_N = at::arange(tensor.size(0)).floor_divide(tensor.size(0) / num_groups);
       tensor.copy_(at::one_hot(group_N, num_groups));
     } else if (is_pivot(name)) {
-      tensor.zero_().slice(1, 0, latent_.basis_rank).fill_(1);
+      tensor.zero_().slice(1, 0, of_layer(name).basis_rank).fill_(1);
     } else {
       fill_normal(tensor, std_of(name, tensor.size(-1)), Random(seed, "init:" + name));
     }
   }
 
  private:
+  LatentConfig of_layer(const std::string& name) const {
+    return latent_.of_layer(split_weight_name(name).layer);
+  }
+
   static void fill_normal(at::Tensor& tensor, double std, Random random) {
     at::Tensor values = at::empty(tensor.sizes(), at::kDouble);
     auto* value = values.data_ptr<double>();
@@ -65,7 +69,8 @@ class Initialiser {
 
   double std_of(const std::string& name, std::int64_t inputs) const {
     // Rows of U that are not the identity's: U V has V's variance in all rows.
-    if (name.ends_with("_basis")) return 1 / std::sqrt(static_cast<double>(latent_.basis_rank));
+    if (name.ends_with("_basis"))
+      return 1 / std::sqrt(static_cast<double>(of_layer(name).basis_rank));
     if (is_factor(name)) return factor_std(name, inputs);
     return scaled_down(name, is_feed_forward(name) ? std_of_inputs(inputs) : kFixedStd);
   }
@@ -96,7 +101,7 @@ class Initialiser {
 
   // Entries of A B have the variance r var(A) var(B).
   double factor_std(const std::string& name, std::int64_t inputs) const {
-    const LatentConfig latent = latent_.of_layer(split_weight_name(name).layer);
+    const LatentConfig latent = of_layer(name);
     const double root_r = std::sqrt(static_cast<double>(latent.latent_dim));
     const bool basis = ends_with(name, {"_in", "_out"});
     const bool down = name.find(".down") != std::string::npos;

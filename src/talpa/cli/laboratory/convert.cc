@@ -82,6 +82,8 @@ void print_report(const convert::ConversionReport& report, const std::string& ou
   if (report.latent.enabled()) setting = fmt::format("latent width {}", report.latent.latent_dim);
   if (!report.latent.latent_dims.empty())
     setting = fmt::format("latent widths {}", fmt::join(report.latent.latent_dims, ", "));
+  if (!report.latent.basis_ranks.empty())
+    setting += fmt::format(", ranks {}", fmt::join(report.latent.basis_ranks, ", "));
   print_data(fmt::format(
       "{}\n{}: {}, experts {:.2f} M -> {:.2f} M parameters ({:.1f} %), relative error {:.4f}, "
       "{:.1f} s\n{}\n",
@@ -272,7 +274,7 @@ void add_latent_options(CLI::App& app, ConvertCommand& options) {
       ->capture_default_str()
       ->group(kGroup);
   app.add_flag("--allocate", options.convert.allocate,
-               "svd, svd-whitened, tucker2: layers get widths by their spectra")
+               "Layers get latent widths (and ranks of bases) by their spectra")
       ->group(kGroup);
   app.add_option("--group-by", options.group_by,
                  "order: groups of experts as numbered; overlap: of those that are alike")

@@ -51,6 +51,8 @@ std::string bases_text(const Json& latent) {
   std::string text = ", mixed bases";
   if (const int rank = latent.at("basis_rank").get<int>(); rank > 0)
     text += fmt::format(" of rank {}", rank);
+  if (const auto ranks = latent.at("basis_ranks").get<std::vector<int>>(); !ranks.empty())
+    text = fmt::format(", mixed bases of ranks {}", fmt::join(ranks, " "));
   const auto activation = latent.at("basis_activation").get<std::string>();
   return activation == "none" ? text : text + ", " + activation;
 }
