@@ -136,6 +136,7 @@ struct AllocatedMethod {
   std::string name;
   double budget = 0;
   LatentConfig latent;
+  bool calibrated = false;
 };
 class AllocatedWidths : public ::testing::TestWithParam<AllocatedMethod> {};
 
@@ -161,7 +162,11 @@ TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
                          .budget = GetParam().budget,
                          .dtype = DType::kF32};
   if (method_named(options.method).is_iterative()) options.steps = 30;
-  const double even = convert_model(original, scratch / "even", options).relative_error;
+  if (GetParam().calibrated) options.calibration = calibrated(original, scratch / "c.safetensors");
+  const auto error_of = [](const ConversionReport& report) {
+    return report.weighted_error.value_or(report.relative_error);
+  };
+  const double even = error_of(convert_model(original, scratch / "even", options));
   options.allocate = true;
   const ConversionReport report = convert_model(original, scratch / "spread", options);
   EXPECT_LE(report.expert_share, options.budget);
@@ -169,7 +174,8 @@ TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
   ASSERT_EQ(report.latent.latent_dims.size(), static_cast<std::size_t>(config.num_layers));
   EXPECT_LT(report.latent.latent_dims[0], report.latent.latent_dims[1]);
   EXPECT_EQ(report.latent.basis_ranks.empty(), report.latent.basis_rank == 0);
-  EXPECT_LT(report.relative_error, even);
+  EXPECT_EQ(report.latent.down_latent_dims.empty(), !GetParam().calibrated);
+  EXPECT_LT(error_of(report), even);
   const ModelFiles spread = open_model(scratch / "spread");
   EXPECT_EQ(spread.config.moe.latent, report.latent);
   EXPECT_EQ(account_of(spread.config).expert_params, report.expert_params_after);
@@ -195,7 +201,9 @@ INSTANTIATE_TEST_SUITE_P(
     Methods, AllocatedWidths,
     ::testing::Values(AllocatedMethod{"svd", 0.7},
                       AllocatedMethod{"mobe", 0.6, {.group_size = 4, .factor_down = true}},
-                      AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}}),
+                      AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}},
+                      AllocatedMethod{"tucker2", 0.7, {}, true},
+                      AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}, true}),
     [](const auto& info) { return fmt::format("case_{}", info.index); });
 
 TEST(Convert, WidthsThatCannotBeGivenToLayersAreRefused) {

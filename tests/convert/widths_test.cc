@@ -18,31 +18,34 @@ at::Tensor falling(std::int64_t width, int seed) {
   return torch::exp(-torch::arange(width, torch::kDouble) * rate) * (1 + 9 * seed);
 }
 
-double lost(const std::vector<at::Tensor>& spectra, const std::vector<int>& widths) {
+double lost(const std::vector<WidthItem>& items, const std::vector<int>& widths) {
   double sum = 0;
-  for (std::size_t i = 0; i < spectra.size(); ++i)
-    sum += spectra[i].slice(0, widths[i]).sum().item<double>();
+  for (std::size_t i = 0; i < items.size(); ++i)
+    sum += items[i].spectrum_D.slice(0, widths[i]).sum().item<double>();
   return sum;
 }
 
-TEST(WidthsBySpectrum, LoseLeastOfAllWithinTheTotal) {
-  const std::vector<at::Tensor> spectra = {falling(32, 1), falling(32, 2), falling(32, 3)};
-  for (const int total : {24, 40, 56, 90, 96}) {
-    const auto widths = widths_by_spectrum(spectra, total, 8);
-    EXPECT_LE(std::accumulate(widths.begin(), widths.end(), 0), total);
+TEST(WidthsBySpectrum, LoseLeastOfAllWithinTheBudget) {
+  const std::vector<WidthItem> items = {
+      {falling(32, 1), 1, 32}, {falling(32, 2), 1, 32}, {falling(32, 3), 1, 24}};
+  for (const int budget : {24, 40, 56, 88}) {
+    const auto widths = widths_by_spectrum(items, budget, 8);
+    EXPECT_LE(std::accumulate(widths.begin(), widths.end(), 0), budget);
     double best = 1e9;
     for (int a = 8; a <= 32; a += 8)
       for (int b = 8; b <= 32; b += 8)
-        for (int c = 8; c <= 32; c += 8)
-          if (a + b + c <= total) best = std::min(best, lost(spectra, {a, b, c}));
-    EXPECT_NEAR(lost(spectra, widths), best, 1e-9) << total;
+        for (int c = 8; c <= 24; c += 8)
+          if (a + b + c <= budget) best = std::min(best, lost(items, {a, b, c}));
+    EXPECT_NEAR(lost(items, widths), best, 1e-9) << budget;
   }
 }
 
-TEST(WidthsBySpectrum, LayersWithoutExpertsHaveNone) {
-  const auto widths = widths_by_spectrum({falling(16, 1), {}, falling(16, 2)}, 24, 8);
-  EXPECT_EQ(widths[1], 0);
-  EXPECT_EQ(widths[0] + widths[2], 24);
+TEST(WidthsBySpectrum, GoWhereTheyTakeLess) {
+  const std::vector<WidthItem> items = {{falling(64, 1), 3, 64}, {falling(64, 1), 1, 64}};
+  const auto widths = widths_by_spectrum(items, 120, 8);
+  EXPECT_LT(widths[0], widths[1]);
+  EXPECT_LE(3 * widths[0] + widths[1], 120);
+  EXPECT_GT(3 * widths[0] + widths[1], 120 - 24);
 }
 
 /// What is left of a spectrum behind each width, as a share of the whole.
@@ -59,17 +62,15 @@ TEST(BasesSpectrum, LeavesTheLinearShareToAPower) {
   const Method& bases = method_named("slbf-plus");
   const DecoderConfig target = bases.plan(config_of(sizes), options);
   DecoderConfig linear = target;
-  const Method& closed = method_named("svd-whitened");
-  linear.moe.latent = {.latent_dim = 8, .group_size = 1, .factor_up = false};
-  const at::Tensor gate_D = closed.spectrum(experts, linear, context);
-  linear.moe.latent.factor_gate = false;
-  linear.moe.latent.factor_down = true;
-  const at::Tensor down_D = closed.spectrum(experts, linear, context);
-  const at::Tensor spectrum_D = bases.spectrum(experts, target, context);
-  const at::Tensor expected_D =
-      left_of(gate_D).pow(1.5) * gate_D.sum() + left_of(down_D).pow(1.5) * down_D.sum();
-  EXPECT_NEAR((spectrum_D.sum() / (gate_D.sum() + down_D.sum())).item<double>(), 1, 1e-9);
-  EXPECT_TRUE(torch::allclose(left_of(spectrum_D) * spectrum_D.sum(), expected_D, 0, 1e-7));
+  linear.moe.latent = {.latent_dim = 8, .group_size = 1, .factor_up = false, .factor_down = true};
+  const LayerSpectra closed = method_named("svd-whitened").spectra(experts, linear, context);
+  const LayerSpectra spectra = bases.spectra(experts, target, context);
+  EXPECT_TRUE(spectra.apart);
+  for (const auto& [got_D, expected_D] :
+       {std::pair{spectra.in_D, closed.in_D}, std::pair{spectra.out_D, closed.out_D}}) {
+    EXPECT_NEAR((got_D.sum() / expected_D.sum()).item<double>(), 1, 1e-9);
+    EXPECT_TRUE(torch::allclose(left_of(got_D), left_of(expected_D).pow(1.5), 0, 1e-7));
+  }
 }
 
 TEST(WidthBudget, LowRankBasesTakeWhatTheirWidthsStandFor) {
@@ -80,18 +81,25 @@ TEST(WidthBudget, LowRankBasesTakeWhatTheirWidthsStandFor) {
     const ConvertOptions options{
         .method = "slbf", .latent = {.factor_down = true}, .budget = budget};
     const Method& method = method_named("slbf");
-    DecoderConfig target = method.plan(original, options);
-    target.moe.latent = WidthBudget(original, target, options)
-                            .give({falling(64, 1), {}, falling(64, 2)}, method, options);
-    target.validate("");
-    const LatentConfig& latent = target.moe.latent;
-    EXPECT_EQ(latent.latent_dims[1], 0);
-    EXPECT_EQ(latent.basis_ranks[1], 0);
-    EXPECT_NE(latent.basis_ranks[0], latent.basis_ranks[2]);
-    const auto kept = static_cast<double>(account_of(target).expert_params) /
-                      static_cast<double>(account_of(original).expert_params);
-    EXPECT_LE(kept, budget);
-    EXPECT_GT(kept, budget - 0.04);
+    const DecoderConfig target = method.plan(original, options);
+    const WidthBudget widths(original, target, options);
+    for (const bool apart : {false, true}) {
+      DecoderConfig result = target;
+      result.moe.latent = widths.give(
+          {{falling(64, 1), falling(64, 4), apart}, {}, {falling(64, 2), falling(64, 3), apart}},
+          method, options);
+      result.validate("");
+      const LatentConfig& latent = result.moe.latent;
+      EXPECT_EQ(latent.down_latent_dims.empty(), !apart);
+      EXPECT_EQ(latent.down_basis_ranks.empty(), !apart);
+      EXPECT_EQ(latent.latent_dims[1], 0);
+      EXPECT_EQ(latent.basis_ranks[1], 0);
+      EXPECT_NE(latent.basis_ranks[0], latent.basis_ranks[2]);
+      const auto kept = static_cast<double>(account_of(result).expert_params) /
+                        static_cast<double>(account_of(original).expert_params);
+      EXPECT_LE(kept, budget);
+      EXPECT_GT(kept, budget - 0.06);
+    }
   }
 }
 

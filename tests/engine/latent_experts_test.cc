@@ -96,7 +96,9 @@ INSTANTIATE_TEST_SUITE_P(
                     small_latent({.latent_dim = 16, .group_size = 4, .factor_down = true})},
         DecoderCase{
             "latent_moe",
-            small_latent({.latent_dim = 24, .factor_down = true, .share_gate_up_latent = true})}),
+            small_latent({.latent_dim = 24, .factor_down = true, .share_gate_up_latent = true})},
+        DecoderCase{"latent_down",
+                    small_latent({.latent_dim = 16, .factor_down = true, .down_latent_dim = 32})}),
     [](const auto& info) { return info.param.name; });
 
 /// One layer's factors and what is needed to ask for its experts.

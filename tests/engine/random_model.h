@@ -9,7 +9,6 @@
 #include "talpa/engine/generate.h"
 #include "talpa/engine/model.h"
 #include "talpa/model/basis_pivots.h"
-#include "talpa/model/hf_names.h"
 
 namespace talpa::testing {
 
@@ -77,6 +76,9 @@ inline DecoderConfig small_slbf_by_layer() {
   c.moe.latent.latent_dims = {40, 24};
   c.moe.latent.basis_ranks = {5, 9};
   c.moe.latent.basis_rank = 9;
+  c.moe.latent.down_latent_dims = {24, 32};
+  c.moe.latent.down_latent_dim = 32;
+  c.moe.latent.down_basis_rank = 7;
   return c;
 }
 
@@ -111,6 +113,11 @@ inline std::vector<DecoderCase> decoder_cases() {
                    small_latent({.latent_dim = 16, .group_size = 4, .factor_down = true}),
                    {.experts = ExpertForm::kDense, .threads = 2}});
   cases.push_back({"slbf_by_layer", small_slbf_by_layer()});
+  cases.push_back({"latent_down", small_latent({.latent_dim = 16,
+                                                .group_size = 4,
+                                                .factor_down = true,
+                                                .share_gate_up_latent = true,
+                                                .down_latent_dim = 24})});
   // Room for a few of eight experts, so that some are found and some are not.
   for (const std::size_t base : {7, 8, 9}) {
     DecoderCase on_demand = cases[base];
@@ -134,10 +141,8 @@ inline void fill_pivots(const Shape& shape, int rank, float* target) {
 /// Writes a checkpoint of random weights; norms near one, matrices scaled to keep variance.
 inline void save_random(const DecoderConfig& config, const std::filesystem::path& path) {
   const WeightProvider provider = [&config](const WeightSpec& spec, float* target) {
-    if (is_pivot(spec.name)) {
-      const LatentConfig latent = config.moe.latent.of_layer(split_weight_name(spec.name).layer);
-      return fill_pivots(spec.shape, latent.basis_rank, target);
-    }
+    if (is_pivot(spec.name))
+      return fill_pivots(spec.shape, latent_size_of(config.moe.latent, spec.name).rank, target);
     Random random(17, spec.name);
     const double scale = spec.shape.size() < 2 ? 0.1 : 1.4 / std::sqrt(spec.shape.back());
     const bool norm = spec.shape.size() == 1 && spec.name.find("norm") != std::string::npos;

@@ -6,6 +6,7 @@
 
 #include "model/configs.h"
 #include "talpa/model/basis_pivots.h"
+#include "talpa/model/weights.h"
 
 namespace talpa {
 namespace {
@@ -109,6 +110,36 @@ TEST(DecoderConfigTest, RanksByLayerAreBelowTheLayersWidth) {
   latent.basis_rank = 12;
   latent.mixed = false;
   EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "needs mixed = true");
+}
+
+TEST(DecoderConfigTest, DownMayHaveSizesOfItsOwn) {
+  DecoderConfig config = config_of(Family::kTalpa);
+  LatentConfig& latent = config.moe.latent;
+  latent = {.latent_dim = 16, .factor_down = true, .down_latent_dim = 8};
+  config.validate("m");
+  const auto shape_of = [&](const std::string& name) {
+    for (const WeightSpec& spec : weight_specs(config))
+      if (spec.name == name) return spec.shape;
+    return Shape{};
+  };
+  const std::string layer = "layers." + std::to_string(config.num_layers - 1) + ".moe.";
+  EXPECT_EQ(shape_of(layer + "gate").back(), 16);
+  EXPECT_EQ(shape_of(layer + "down")[1], 8);
+  EXPECT_EQ(shape_of(layer + "down_out").back(), 8);
+  latent.factor_down = false;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig,
+                     "m.moe.latent.down_latent_dim = 8 needs factor_down = true");
+  latent = {
+      .latent_dim = 16, .group_size = 1, .factor_down = true, .mixed = true, .down_basis_rank = 4};
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig,
+                     "down_basis_rank = 4 needs factor_down = true and basis_rank > 0");
+  latent.basis_rank = 12;
+  config.validate("m");
+  EXPECT_EQ(latent.output_size().rank, 4);
+  EXPECT_EQ(latent.output_size().width, 16);
+  latent.down_latent_dim = 4;
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig,
+                     "down_basis_rank = 4 is not below m.moe.latent.down_latent_dim = 4");
 }
 
 TEST(DecoderConfigTest, LowRankBasesAreNarrowerThanFullOnes) {

@@ -273,8 +273,11 @@ TEST(Initialise, StandardDeviationsAreAsSaid) {
 TEST(Initialise, ProductsOfFactorsHaveTheVarianceOfDenseExperts) {
   for (auto named : testing::latent_configs()) {
     named.config.dim = 96, named.config.moe.hidden_dim = 80;
-    named.config.moe.latent.latent_dim = 32, named.config.num_layers = 2;
-    if (named.config.moe.latent.basis_rank > 0) named.config.moe.latent.basis_rank = 16;
+    LatentConfig& latent = named.config.moe.latent;
+    latent.latent_dim = 32, named.config.num_layers = 2;
+    if (latent.basis_rank > 0) latent.basis_rank = 16;
+    if (latent.down_latent_dim > 0) latent.down_latent_dim = 48;
+    if (latent.down_basis_rank > 0) latent.down_basis_rank = 24;
     Decoder decoder(named.config);
     decoder.initialise(1);
     const Scope moe(decoder.parameters(), "layers.1.moe.");

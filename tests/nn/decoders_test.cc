@@ -139,6 +139,16 @@ std::vector<NamedConfig> latent_configs() {
                                       .share_gate_up_latent = true,
                                       .mixed = true,
                                       .basis_rank = 3}),
+      with_latent("down_apart",
+                  {.latent_dim = 5, .group_size = 2, .factor_down = true, .down_latent_dim = 3}),
+      with_latent("low_rank_down_apart", {.latent_dim = 5,
+                                          .group_size = 2,
+                                          .factor_down = true,
+                                          .mixed = true,
+                                          .basis_activation = kTanh,
+                                          .basis_rank = 3,
+                                          .down_latent_dim = 6,
+                                          .down_basis_rank = 2}),
   };
 }
 
@@ -154,7 +164,7 @@ nn::Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, at::
   for (auto& [name, tensor] : decoder.parameters()) {
     Random random(seed, name);
     if (is_pivot(name)) {
-      fill_pivots(tensor, config.moe.latent.basis_rank, random);
+      fill_pivots(tensor, latent_size_of(config.moe.latent, name).rank, random);
       continue;
     }
     at::Tensor values = at::empty(tensor.sizes(), at::kDouble);

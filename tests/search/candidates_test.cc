@@ -56,8 +56,7 @@ TEST(Candidates, LatentsHaveWidthsByLayerWithACalibration) {
     EXPECT_EQ(options.allocate, candidate.name.ends_with(", by layer")) << candidate.name;
     if (!options.allocate) continue;
     ++by_layer;
-    EXPECT_GT(options.latent.latent_dim, 32) << candidate.name;
-    EXPECT_EQ(options.bits, 0) << candidate.name;
+    EXPECT_EQ(options.bits, 3) << candidate.name;
   }
   EXPECT_GT(by_layer, 2);
 }

@@ -52,20 +52,27 @@ LayerFit BasesMethod::fit(const LayerExperts& experts, const DecoderConfig& targ
   return LayerBases(*this, experts, target, context, weighted).run();
 }
 
-at::Tensor BasesMethod::spectrum(const LayerExperts& experts, const DecoderConfig& target,
-                                 const FitContext& context) const {
+LayerSpectra BasesMethod::spectra(const LayerExperts& experts, const DecoderConfig& target,
+                                  const FitContext& context) const {
   const Method& linear = method_named(experts.statistics() != nullptr ? "svd-whitened" : "svd");
   DecoderConfig groups = target;
-  at::Tensor sum_D = torch::zeros({experts.dim()}, torch::kDouble);
+  LayerSpectra sums;
   for (bool LatentConfig::*const side :
        {&LatentConfig::factor_gate, &LatentConfig::factor_up, &LatentConfig::factor_down}) {
     if (!(target.moe.latent.*side)) continue;
     LatentConfig& one = groups.moe.latent = linear_latent(target.moe.latent);
     one.factor_gate = one.factor_up = one.factor_down = false;
     one.*side = true;
-    sum_D += to_power(linear.spectrum(experts, groups, context), loss_power());
+    const LayerSpectra of_side = linear.spectra(experts, groups, context);
+    sums.apart = of_side.apart;
+    if (side == &LatentConfig::factor_down) {
+      sums.out_D = to_power(of_side.out_D, loss_power());
+      continue;
+    }
+    const at::Tensor in_D = to_power(of_side.in_D, loss_power());
+    sums.in_D = sums.in_D.defined() ? sums.in_D + in_D : in_D;
   }
-  return sum_D;
+  return sums;
 }
 
 double BasesMethod::estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,

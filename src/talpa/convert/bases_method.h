@@ -21,8 +21,8 @@ class BasesMethod : public Method {
   LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                const FitContext& context) const override;
   /// From linear latents in groups of as many experts as share a basis (loss_power).
-  at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
-                      const FitContext& context) const override;
+  LayerSpectra spectra(const LayerExperts& experts, const DecoderConfig& target,
+                       const FitContext& context) const override;
   /// Also logs what a step takes.
   double estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
                           const FitContext& context) const override;

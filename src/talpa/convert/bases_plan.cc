@@ -25,7 +25,7 @@ LatentConfig with_bases(const DecoderConfig& original, LatentConfig latent, int 
 LatentConfig linear_latent(LatentConfig mixed) {
   mixed.mixed = false;
   mixed.basis_activation = BasisActivation::kNone;
-  mixed.basis_rank = 0;
+  mixed.basis_rank = mixed.down_basis_rank = 0;
   return mixed;
 }
 

@@ -90,16 +90,16 @@ class LayerConverter {
            });
   }
 
-  /// What the directions of every layer hold; undefined for layers without experts.
-  std::vector<at::Tensor> spectra() const {
-    std::vector<at::Tensor> all(static_cast<std::size_t>(target_.num_layers));
+  /// Of every layer; undefined for those without experts.
+  std::vector<LayerSpectra> spectra() const {
+    std::vector<LayerSpectra> all(static_cast<std::size_t>(target_.num_layers));
     Progress progress("reading spectra", target_.num_layers);
     for (int layer = 0; layer < target_.num_layers; ++layer) {
       if (model_.config.is_moe_layer(layer))
         all[static_cast<std::size_t>(layer)] =
             with_experts(layer, [&](const LayerExperts& experts, const FitContext& context) {
               context.progress(0, {});
-              return method_.spectrum(experts, target_, context);
+              return method_.spectra(experts, target_, context);
             });
       progress.update(layer + 1);
     }
@@ -260,8 +260,6 @@ void check_options(const Method& method, const ConvertOptions& options) {
   if (!(options.bits >= 0))
     fail(ErrorCode::kUsage, "bits {} are negative or no number", options.bits);
   if (options.bits > 0) check_bits(options, name);
-  if (options.allocate && options.bits > 0)
-    fail(ErrorCode::kUsage, "widths are given to layers within a budget or a width, not bits");
 }
 
 /// `target` with what it takes given to layers anew, by their spectra.
@@ -274,11 +272,6 @@ DecoderConfig with_allocated_widths(const ModelFiles& model, const DecoderConfig
   DecoderConfig result = target;
   result.moe.latent = budget.give(spectra, method, options);
   result.validate("");
-  const LatentConfig& latent = result.moe.latent;
-  log::info("latent widths of layers: {}{}", fmt::join(latent.latent_dims, ", "),
-            latent.basis_ranks.empty()
-                ? ""
-                : fmt::format(", ranks of bases: {}", fmt::join(latent.basis_ranks, ", ")));
   return result;
 }
 

@@ -75,7 +75,12 @@ LayerBases::Problem LayerBases::problem_of(Side side) const {
 MixedBases LayerBases::start(const at::Tensor& target_NMD, Side side) const {
   const auto place = static_cast<std::uint64_t>(experts_.layer()) * std::size(kSides) +
                      static_cast<std::uint64_t>(side);
-  return method_.start(target_NMD, latent_, group_size_, context_.options.seed * 1'000'003 + place);
+  LatentConfig latent = latent_;
+  if (side == Side::kDown) {
+    latent.latent_dim = latent_.output_size().width;
+    latent.basis_rank = latent_.output_size().rank;
+  }
+  return method_.start(target_NMD, latent, group_size_, context_.options.seed * 1'000'003 + place);
 }
 
 BasesFitSettings LayerBases::settings_for(Side side) const {

@@ -75,8 +75,8 @@ class LinearMethod : public Method {
                const FitContext& context) const override;
   double estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
                           const FitContext& context) const override;
-  at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
-                      const FitContext& context) const override;
+  LayerSpectra spectra(const LayerExperts& experts, const DecoderConfig& target,
+                       const FitContext& context) const override;
 
  protected:
   /// The latent setting that options ask for, widths from a budget still open.

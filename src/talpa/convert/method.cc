@@ -17,7 +17,7 @@ at::ScalarType kept_type(const ConvertOptions& options) {
   return as_written ? at::kBFloat16 : at::kFloat;
 }
 
-at::Tensor Method::spectrum(const LayerExperts&, const DecoderConfig&, const FitContext&) const {
+LayerSpectra Method::spectra(const LayerExperts&, const DecoderConfig&, const FitContext&) const {
   fail(ErrorCode::kUsage, "method {} has no spectra to give layers their widths by", name());
 }
 

@@ -55,6 +55,14 @@ struct FitContext {
                                                                           const std::string&) {};
 };
 
+/// What the directions of a layer's latents hold, [n] fp64, best first: the sum behind the first r
+/// is what a width of r loses. Into the experts (gate, up) and out of them (down); undefined where
+/// nothing is factored.
+struct LayerSpectra {
+  at::Tensor in_D, out_D;
+  bool apart = false;  ///< they measure the same, so that each latent may have its own width
+};
+
 /// A way to make a model with fewer expert parameters. Stateless: one instance serves all layers.
 class Method {
  public:
@@ -74,11 +82,10 @@ class Method {
                              const ConvertOptions& options) const = 0;
   virtual LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                        const FitContext& context) const = 0;
-  /// What each direction of a latent holds of the layer in the fit's metric, best first: the sum
-  /// behind the first r is what a width of r loses, in a unit that all layers share. Throws kUsage
-  /// where a method has none.
-  virtual at::Tensor spectrum(const LayerExperts& experts, const DecoderConfig& target,
-                              const FitContext& context) const;
+  /// What each direction of a latent holds of the layer in the fit's metric, in a unit that all
+  /// layers share. Throws kUsage where a method has none.
+  virtual LayerSpectra spectra(const LayerExperts& experts, const DecoderConfig& target,
+                               const FitContext& context) const;
   /// Seconds that fit() of this layer will take, from a small timed part of it, within a quarter.
   virtual double estimate_seconds(const LayerExperts& experts, const DecoderConfig& target,
                                   const FitContext& context) const = 0;

@@ -3,7 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <queue>
+#include <optional>
 
 #include "talpa/base/error.h"
 #include "talpa/convert/bases_plan.h"
@@ -14,48 +14,40 @@ namespace talpa::convert {
 
 namespace {
 
-/// What each further step of width holds.
-std::vector<double> gains_of(const at::Tensor& spectrum_D, int step) {
-  const at::Tensor values_D = spectrum_D.to(torch::kDouble).clamp_min(0);
+/// What each further step of width holds for what it takes.
+std::vector<double> gains_of(const WidthItem& item, int step) {
+  const at::Tensor values_D = item.spectrum_D.to(torch::kDouble).clamp_min(0);
+  const std::int64_t end = std::min(values_D.size(0), item.widest);
   std::vector<double> gains;
-  for (std::int64_t begin = 0; begin + step <= values_D.size(0); begin += step)
-    gains.push_back(values_D.narrow(0, begin, step).sum().item<double>());
+  for (std::int64_t begin = 0; begin + step <= end; begin += step)
+    gains.push_back(values_D.narrow(0, begin, step).sum().item<double>() / item.cost);
   return gains;
 }
 
 }  // namespace
 
-std::vector<int> widths_by_spectrum(const std::vector<at::Tensor>& spectra, std::int64_t total,
-                                    int step) {
-  struct Gain {
-    double held;
-    std::size_t layer;
-    bool operator<(const Gain& other) const {
-      return held != other.held ? held < other.held : layer > other.layer;
+std::vector<int> widths_by_spectrum(const std::vector<WidthItem>& items, double budget, int step) {
+  std::vector<std::vector<double>> gains;
+  std::vector<int> widths(items.size(), step);
+  for (const WidthItem& item : items) {
+    gains.push_back(gains_of(item, step));
+    budget -= item.cost * step;
+  }
+  constexpr double kRounding = 1e-6;
+  for (;;) {
+    std::optional<std::size_t> best;
+    double best_gain = -1;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      const auto next = static_cast<std::size_t>(widths[i] / step);
+      if (next >= gains[i].size() || items[i].cost * step > budget + kRounding) continue;
+      if (gains[i][next] <= best_gain) continue;
+      best = i;
+      best_gain = gains[i][next];
     }
-  };
-  std::vector<std::vector<double>> gains(spectra.size());
-  std::vector<int> widths(spectra.size(), 0);
-  std::priority_queue<Gain> open;
-  auto offer = [&](std::size_t layer) {
-    const auto next = static_cast<std::size_t>(widths[layer] / step);
-    if (next < gains[layer].size()) open.push({gains[layer][next], layer});
-  };
-  std::int64_t left = total;
-  for (std::size_t layer = 0; layer < spectra.size(); ++layer) {
-    if (!spectra[layer].defined()) continue;
-    gains[layer] = gains_of(spectra[layer], step);
-    widths[layer] = step;
-    left -= step;
-    offer(layer);
+    if (!best) return widths;
+    widths[*best] += step;
+    budget -= items[*best].cost * step;
   }
-  for (; left >= step && !open.empty(); left -= step) {
-    const std::size_t layer = open.top().layer;
-    open.pop();
-    widths[layer] += step;
-    offer(layer);
-  }
-  return widths;
 }
 
 WidthBudget::WidthBudget(const DecoderConfig& original, const DecoderConfig& target,
@@ -64,53 +56,102 @@ WidthBudget::WidthBudget(const DecoderConfig& original, const DecoderConfig& tar
   if (!latent_.enabled())
     fail(ErrorCode::kUsage, "method {} has no latent widths to give to layers", options.method);
   const bool low_rank = latent_.basis_rank > 0;
-  DecoderConfig counted = target;
-  if (low_rank) counted.moe.latent = linear_latent(latent_);
-  auto params_of = [&](std::int64_t r) {
-    return static_cast<double>(stored_expert_params(counted, expert_parts(counted, r)));
-  };
-  rest_ = params_of(0);
-  one_ = params_of(1) - rest_;
-  dense_ = static_cast<double>(dense_expert_params(original));
   if (low_rank)
     step_ = 1;
   else if (options.gguf)
     step_ = kBlockWidthStep;
-  const double taken =
-      options.budget > 0 ? options.budget * dense_
-                         : static_cast<double>(stored_expert_params(target, expert_parts(target)));
   const int layers = num_moe_layers(original);
-  total_ = static_cast<std::int64_t>((taken - rest_) / one_ * layers + 1e-9);
-  widest_ = static_cast<std::int64_t>((dense_ - rest_ - 1) / one_);
-  if (latent_.mixed) widest_ = std::min(widest_, std::int64_t{widest_own(original)});
-  if (total_ < std::int64_t{step_} * layers || widest_ < step_)
+  // A share is of parameters; bits, and what a given width takes, are counted in bytes of the file.
+  const bool in_bytes = options.gguf && options.budget == 0;
+  auto taken_by = [&](const DecoderConfig& config) {
+    return in_bytes
+               ? static_cast<double>(expert_bytes_in_file(config, *options.gguf)) / layers
+               : static_cast<double>(stored_expert_params(config, expert_parts(config)));
+  };
+  DecoderConfig counted = target;
+  if (low_rank) counted.moe.latent = linear_latent(latent_);
+  auto with_widths = [&](int in, int out) {
+    counted.moe.latent.latent_dim = in;
+    counted.moe.latent.down_latent_dim = out;
+    return taken_by(counted);
+  };
+  const double least = with_widths(step_, step_);
+  in_.matrices = int{latent_.factor_gate} + int{latent_.factor_up};
+  out_.matrices = int{latent_.factor_down};
+  in_.cost = (with_widths(2 * step_, step_) - least) / step_;
+  out_.cost = (with_widths(step_, 2 * step_) - least) / step_;
+  dense_ = taken_by(original);
+  for (Direction* direction : {&in_, &out_}) {
+    if (direction->matrices == 0) continue;
+    const double before = dense_ * direction->matrices / std::size(kSides);
+    direction->widest = static_cast<std::int64_t>((before - 1) / direction->cost);
+    if (latent_.mixed)
+      direction->widest = std::min(direction->widest, std::int64_t{widest_own(original)});
+  }
+  both_ = {in_.matrices + out_.matrices, in_.cost + out_.cost, std::min(in_.widest, out_.widest)};
+  const double rest = least - step_ * both_.cost;
+  double most = taken_by(target);
+  if (options.budget > 0) most = options.budget * dense_;
+  if (options.bits > 0)
+    most = options.bits / 8 * static_cast<double>(account_of(original).expert_params) / layers;
+  budget_ = (most - rest) * layers;
+  if (budget_ < step_ * both_.cost * layers)
     fail(ErrorCode::kConfig, "widths by layer go in steps of {}: {} layers have {} together", step_,
-         layers, total_);
+         layers, std::max(static_cast<std::int64_t>(budget_ / both_.cost), std::int64_t{0}));
 }
 
-LatentConfig WidthBudget::give(std::vector<at::Tensor> spectra, const Method& method,
+LatentConfig WidthBudget::give(const std::vector<LayerSpectra>& spectra, const Method& method,
                                const ConvertOptions& options) const {
-  for (at::Tensor& spectrum_D : spectra)
-    if (spectrum_D.defined())
-      spectrum_D = spectrum_D.narrow(0, 0, std::min(spectrum_D.size(0), widest_));
-  const std::vector<int> widths = widths_by_spectrum(spectra, total_, step_);
-  LatentConfig latent = latent_;
-  latent.latent_dims = widths;
-  if (latent.basis_rank > 0) {
-    latent.basis_ranks = widths;
-    ConvertOptions layer = options;
-    layer.latent.latent_dim = layer.latent.basis_rank = 0;
-    for (std::size_t l = 0; l < widths.size(); ++l) {
-      if (widths[l] == 0) continue;
-      layer.budget = share_of(widths[l]);
-      const LatentConfig planned = method.plan(original_, layer).moe.latent;
-      latent.latent_dims[l] = planned.latent_dim;
-      latent.basis_ranks[l] = planned.basis_rank;
+  std::vector<WidthItem> items;
+  std::vector<std::pair<const Direction*, LatentSize*>> places;
+  std::vector<LatentSize> in(spectra.size()), out(spectra.size());
+  bool has_out = false;
+  auto add = [&](const at::Tensor& spectrum_D, const Direction& direction, LatentSize& size) {
+    items.push_back({spectrum_D, direction.cost, direction.widest});
+    places.emplace_back(&direction, &size);
+  };
+  for (std::size_t l = 0; l < spectra.size(); ++l) {
+    const LayerSpectra& layer = spectra[l];
+    if (layer.in_D.defined() && layer.out_D.defined() && !layer.apart) {
+      add(layer.in_D + layer.out_D, both_, in[l]);
+      continue;
     }
-    latent.basis_rank = *std::max_element(latent.basis_ranks.begin(), latent.basis_ranks.end());
+    if (layer.in_D.defined()) add(layer.in_D, in_, in[l]);
+    if (!layer.out_D.defined()) continue;
+    has_out = in_.matrices > 0;
+    // The general sizes are those of gate and up, if these have any.
+    add(layer.out_D, out_, has_out ? out[l] : in[l]);
   }
-  latent.latent_dim = *std::max_element(latent.latent_dims.begin(), latent.latent_dims.end());
+  const std::vector<int> widths = widths_by_spectrum(items, budget_, step_);
+  const bool low_rank = latent_.basis_rank > 0;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const auto& [direction, size] = places[i];
+    *size = low_rank ? planned(*direction, widths[i], method, options) : LatentSize{widths[i], 0};
+  }
+  auto put = [&](const std::vector<LatentSize>& sizes, int LatentSize::*what, int& scalar,
+                 std::vector<int>& of_layers) {
+    of_layers.clear();
+    for (const LatentSize& size : sizes) of_layers.push_back(size.*what);
+    scalar = *std::max_element(of_layers.begin(), of_layers.end());
+  };
+  LatentConfig latent = latent_;
+  put(in, &LatentSize::width, latent.latent_dim, latent.latent_dims);
+  if (low_rank) put(in, &LatentSize::rank, latent.basis_rank, latent.basis_ranks);
+  if (!has_out) return latent;
+  put(out, &LatentSize::width, latent.down_latent_dim, latent.down_latent_dims);
+  if (low_rank) put(out, &LatentSize::rank, latent.down_basis_rank, latent.down_basis_ranks);
   return latent;
+}
+
+LatentSize WidthBudget::planned(const Direction& direction, int width, const Method& method,
+                                const ConvertOptions& options) const {
+  constexpr double kAll = std::size(kSides);
+  ConvertOptions alone = options;
+  alone.latent.latent_dim = alone.latent.basis_rank = 0;
+  if (&direction == &in_) alone.latent.factor_down = false;
+  if (&direction == &out_) alone.latent.factor_gate = alone.latent.factor_up = false;
+  alone.budget = (kAll - direction.matrices) / kAll + width * direction.cost / dense_;
+  return method.plan(original_, alone).moe.latent.input_size();
 }
 
 }  // namespace talpa::convert

@@ -8,7 +8,6 @@
 #include "talpa/kernel/implementation.h"
 #include "talpa/kernel/matmul.h"
 #include "talpa/model/basis_pivots.h"
-#include "talpa/model/hf_names.h"
 
 namespace talpa {
 
@@ -47,9 +46,9 @@ ExpertBases::ExpertBases(const ModelFiles& files, const std::string& prefix,
       dim_(files.config.dim),
       activation_(files.config.moe.latent.basis_activation) {
   const std::string name = prefix + latent;
-  const LatentConfig sizes = files.config.moe.latent.of_layer(split_weight_name(name).layer);
-  latent_dim_ = sizes.latent_dim;
-  rank_ = sizes.basis_rank;
+  const LatentSize size = latent_size_of(files.config.moe.latent, name);
+  latent_dim_ = size.width;
+  rank_ = size.rank;
   const bool is_down = latent == "down";
   read_mix(files, name + "_mix");
   right_ = read_factors(files, name + (is_down ? "_out" : "_in"), !is_down, wanted, pool);

@@ -9,6 +9,7 @@
 #include "talpa/eval/random_experts.h"
 #include "talpa/eval/statistics.h"
 #include "talpa/model/accounting.h"
+#include "talpa/model/expert_parts.h"
 
 namespace talpa {
 
@@ -20,17 +21,10 @@ struct LayerSizes {
 
   LayerSizes(const DecoderConfig& config, DType held) {
     const MoeConfig& moe = config.moe;
-    const LatentConfig& l = moe.latent;
-    const double width = moe.hidden_dim, dim = config.dim, narrow = l.latent_dim;
-    double params = 0;
-    int latents = l.enabled() && l.share_gate_up_latent ? -1 : 0;
-    for (const bool factored : {l.factor_gate, l.factor_up, l.factor_down}) {
-      params += width * (l.enabled() && factored ? narrow : dim);
-      latents += l.enabled() && factored ? 1 : 0;
-    }
+    const ExpertParts parts = expert_parts(config);
     const double bytes_per_param = static_cast<double>(bytes_of(held, 32)) / 32;
-    expert_bytes = params * bytes_per_param;
-    group_bytes = latents * narrow * dim * bytes_per_param;
+    expert_bytes = static_cast<double>(parts.untouched + parts.per_expert) * bytes_per_param;
+    group_bytes = static_cast<double>(parts.per_group) * bytes_per_param;
     groups_per_row = expected_groups_hit(moe.num_experts, config.group_size(), moe.top_k);
   }
   double bytes_per_row(int top_k) const {

@@ -7,7 +7,6 @@
 
 #include "talpa/base/random.h"
 #include "talpa/model/basis_pivots.h"
-#include "talpa/model/hf_names.h"
 
 namespace talpa {
 
@@ -84,9 +83,8 @@ class RandomFiles {
 
   /// The first rows of every basis are the identity's.
   Weight pivots(const WeightSpec& spec) {
-    const int layer = split_weight_name(spec.name).layer;
     const std::int64_t width = spec.shape[1];
-    const std::int64_t rank = files_.config.moe.latent.of_layer(layer).basis_rank;
+    const std::int64_t rank = latent_size_of(files_.config.moe.latent, spec.name).rank;
     std::vector<float> mask;
     for (std::int64_t i = 0; i < num_elements(spec.shape); ++i)
       mask.push_back(i % width < rank ? 1.0f : 0.0f);

@@ -1,7 +1,6 @@
 #include "talpa/model/basis_pivots.h"
 
 #include "talpa/base/error.h"
-#include "talpa/model/hf_names.h"
 
 namespace talpa {
 
@@ -30,8 +29,8 @@ std::vector<std::int32_t> basis_order(const ModelFiles& files, const std::string
   const Weight& weight = files.at(name);
   std::vector<float> mask_Gr(static_cast<std::size_t>(num_elements(weight.shape)));
   weight.read(mask_Gr.data());
-  const LatentConfig latent = files.config.moe.latent.of_layer(split_weight_name(name).layer);
-  return basis_order(mask_Gr, latent.latent_dim, latent.basis_rank,
+  const LatentSize size = latent_size_of(files.config.moe.latent, name);
+  return basis_order(mask_Gr, size.width, size.rank,
                      fmt::format("{}: {}", files.path.string(), name));
 }
 

@@ -114,7 +114,12 @@ class Validator {
     range("moe.latent.group_size", l.group_size, 0, c_.moe.num_experts);
     by_layer("moe.latent.latent_dims", l.latent_dims, "moe.latent.latent_dim", l.latent_dim);
     by_layer("moe.latent.basis_ranks", l.basis_ranks, "moe.latent.basis_rank", l.basis_rank);
+    by_layer("moe.latent.down_latent_dims", l.down_latent_dims, "moe.latent.down_latent_dim",
+             l.down_latent_dim);
+    by_layer("moe.latent.down_basis_ranks", l.down_basis_ranks, "moe.latent.down_basis_rank",
+             l.down_basis_rank);
     if (!l.enabled()) return;
+    down_sizes(l);
     if (l.group_size != 0 && c_.moe.num_experts % l.group_size != 0)
       refuse("moe.latent.group_size", l.group_size,
              fmt::format("does not divide {} = {}", name("moe.num_experts"), c_.moe.num_experts));
@@ -152,16 +157,36 @@ class Validator {
     for (int layer = 0; layer < c_.num_layers; ++layer) {
       if (!c_.is_moe_layer(layer)) continue;
       const LatentConfig one = l.of_layer(layer);
-      auto of_layer = [&](const char* key, const std::vector<int>& values) {
-        return values.empty() ? std::string(key) : fmt::format("{}s[{}]", key, layer);
+      auto key = [&](const char* setting, const std::vector<int>& values) {
+        return values.empty() ? fmt::format("moe.latent.{}", setting)
+                              : fmt::format("moe.latent.{}s[{}]", setting, layer);
       };
-      const int limit = std::min(one.latent_dim, c_.dim);
-      const std::string limiting =
-          one.latent_dim < c_.dim ? of_layer("moe.latent.latent_dim", l.latent_dims) : "dim";
-      if (one.basis_rank >= limit)
-        refuse(of_layer("moe.latent.basis_rank", l.basis_ranks).c_str(), one.basis_rank,
-               fmt::format("is not below {} = {}; 0 = full bases", name(limiting.c_str()), limit));
+      const std::string width = key("latent_dim", l.latent_dims);
+      const std::string rank = key("basis_rank", l.basis_ranks);
+      if (l.factor_gate || l.factor_up) low_rank(one.input_size(), width, rank);
+      if (!l.factor_down) continue;
+      low_rank(one.output_size(),
+               l.down_latent_dim > 0 ? key("down_latent_dim", l.down_latent_dims) : width,
+               l.down_basis_rank > 0 ? key("down_basis_rank", l.down_basis_ranks) : rank);
     }
+  }
+
+  void low_rank(LatentSize size, const std::string& width, const std::string& rank) const {
+    const int limit = std::min(size.width, c_.dim);
+    if (size.rank >= limit)
+      refuse(rank.c_str(), size.rank,
+             fmt::format("is not below {} = {}; 0 = full bases",
+                         name(size.width < c_.dim ? width.c_str() : "dim"), limit));
+  }
+
+  void down_sizes(const LatentConfig& l) const {
+    range("moe.latent.down_latent_dim", l.down_latent_dim, 0, kMaxDim);
+    range("moe.latent.down_basis_rank", l.down_basis_rank, 0, kMaxDim);
+    if (l.down_latent_dim > 0 && !l.factor_down)
+      refuse("moe.latent.down_latent_dim", l.down_latent_dim, "needs factor_down = true");
+    if (l.down_basis_rank > 0 && (!l.factor_down || l.basis_rank == 0))
+      refuse("moe.latent.down_basis_rank", l.down_basis_rank,
+             "needs factor_down = true and basis_rank > 0");
   }
 
   const DecoderConfig& c_;
@@ -172,11 +197,14 @@ class Validator {
 
 LatentConfig LatentConfig::of_layer(int layer) const {
   LatentConfig one = *this;
-  const auto place = static_cast<std::size_t>(layer);
-  if (!latent_dims.empty()) one.latent_dim = latent_dims.at(place);
-  if (!basis_ranks.empty()) one.basis_rank = basis_ranks.at(place);
-  one.latent_dims.clear();
-  one.basis_ranks.clear();
+  auto take = [&](int& value, std::vector<int>& of_layers) {
+    if (!of_layers.empty()) value = of_layers.at(static_cast<std::size_t>(layer));
+    of_layers.clear();
+  };
+  take(one.latent_dim, one.latent_dims);
+  take(one.basis_rank, one.basis_ranks);
+  take(one.down_latent_dim, one.down_latent_dims);
+  take(one.down_basis_rank, one.down_basis_ranks);
   return one;
 }
 

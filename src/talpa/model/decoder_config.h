@@ -61,6 +61,12 @@ struct AttentionConfig {
   bool operator==(const AttentionConfig&) const = default;
 };
 
+/// r and k_b of a latent.
+struct LatentSize {
+  int width = 0;
+  int rank = 0;
+};
+
 /// Latent experts: experts that share a projection into a small latent space.
 ///
 /// With n = model width, m = expert width, N experts in groups of k (G = N/k groups, group of
@@ -81,10 +87,12 @@ struct LatentConfig {
   bool share_gate_up_latent = false;  ///< one B for gate and up (needs both factored)
   bool mixed = false;                 ///< every expert mixes all bases, weights `mix`
   BasisActivation basis_activation = BasisActivation::kNone;  ///< needs mixed
-  int basis_rank = 0;  ///< k_b, rank of a basis, below r and n; 0 = full bases; needs mixed
-  /// r and k_b of every layer where they differ, 0 for dense layers; latent_dim and basis_rank are
-  /// then the largest. Empty: the same everywhere.
-  std::vector<int> latent_dims, basis_ranks;
+  int basis_rank = 0;       ///< k_b, rank of a basis, below r and n; 0 = full bases; needs mixed
+  int down_latent_dim = 0;  ///< r of down where it has one of its own, 0 = latent_dim
+  int down_basis_rank = 0;  ///< k_b of down likewise, 0 = basis_rank
+  /// The same of every layer where they differ, 0 for dense layers; each of the four settings above
+  /// is then the largest. Empty: the same everywhere.
+  std::vector<int> latent_dims, basis_ranks, down_latent_dims, down_basis_ranks;
 
   static constexpr auto fields() {
     using C = LatentConfig;
@@ -99,11 +107,21 @@ struct LatentConfig {
         field("basis_activation", &C::basis_activation,
               "nonlinearity on mixed bases: none, silu, tanh"),
         field("basis_rank", &C::basis_rank, "rank of a mixed basis, 0 = full"),
+        field("down_latent_dim", &C::down_latent_dim, "latent width of down, 0 = latent_dim"),
+        field("down_basis_rank", &C::down_basis_rank, "basis rank of down, 0 = basis_rank"),
         field("latent_dims", &C::latent_dims, "latent width of every layer, where they differ"),
-        field("basis_ranks", &C::basis_ranks, "basis rank of every layer, where they differ")};
+        field("basis_ranks", &C::basis_ranks, "basis rank of every layer, where they differ"),
+        field("down_latent_dims", &C::down_latent_dims, "down_latent_dim of every layer"),
+        field("down_basis_ranks", &C::down_basis_ranks, "down_basis_rank of every layer")};
   }
   bool enabled() const { return latent_dim > 0; }
-  /// The setting of one layer, with its own width and rank.
+  /// Of gate and up, and of down.
+  LatentSize input_size() const { return {latent_dim, basis_rank}; }
+  LatentSize output_size() const {
+    return {down_latent_dim > 0 ? down_latent_dim : latent_dim,
+            down_basis_rank > 0 ? down_basis_rank : basis_rank};
+  }
+  /// The setting of one layer, with its own sizes.
   LatentConfig of_layer(int layer) const;
   bool operator==(const LatentConfig&) const = default;
 };

@@ -6,37 +6,43 @@
 
 namespace talpa {
 
-ExpertParts expert_parts(const DecoderConfig& config, std::int64_t r) {
+ExpertParts expert_parts(const DecoderConfig& config) {
   const LatentConfig& latent = config.moe.latent;
   const std::int64_t n = config.dim;
   const std::int64_t m = config.moe.hidden_dim;
   const std::int64_t mix = latent.mixed ? config.num_groups() : 0;
-  const bool on = latent.enabled();
   ExpertParts parts;
-  std::int64_t latents = 0;
-  for (const bool factored : {latent.factor_gate, latent.factor_up, latent.factor_down}) {
-    if (!on || !factored) {
+  auto add_latent = [&](const LatentSize& size) {
+    const std::int64_t r = size.width, rank = size.rank;
+    parts.mixing += mix;
+    parts.mixed_outputs += mix * r;
+    parts.formed += r * n;
+    // U without its identity rows, V, and where those rows stand.
+    const std::int64_t macs = rank > 0 ? rank * (r - rank) + rank * n : r * n;
+    parts.group_macs += macs;
+    parts.per_group += rank > 0 ? macs + r : macs;
+  };
+  bool shares = false;  // of gate and up, the first has come
+  auto add_matrix = [&](bool factored, const LatentSize& size, bool shared) {
+    if (!latent.enabled() || !factored) {
       parts.untouched += m * n;
-      continue;
+      return;
     }
     parts.dense += m * n;
-    parts.per_expert += m * r;
-    ++latents;
-  }
-  if (on && latent.share_gate_up_latent) --latents;
-  parts.mixing = latents * mix;
+    parts.per_expert += m * size.width;
+    if (!shared || !shares) add_latent(size);
+    shares = shares || shared;
+  };
+  add_matrix(latent.factor_gate, latent.input_size(), latent.share_gate_up_latent);
+  add_matrix(latent.factor_up, latent.input_size(), latent.share_gate_up_latent);
+  add_matrix(latent.factor_down, latent.output_size(), false);
   parts.per_expert += parts.mixing;
-  parts.formed = latents * r * n;
-  // U without its identity rows, V, and where those rows stand.
-  const std::int64_t rank = latent.basis_rank;
-  const std::int64_t macs = rank > 0 ? rank * (r - rank) + rank * n : r * n;
-  parts.group_macs = latents * macs;
-  parts.per_group = latents * (rank > 0 ? macs + r : macs);
   return parts;
 }
 
-ExpertParts expert_parts(const DecoderConfig& config) {
-  return expert_parts(config, config.moe.latent.latent_dim);
+ExpertParts expert_parts(DecoderConfig config, int r) {
+  config.moe.latent.latent_dim = r;
+  return expert_parts(config);
 }
 
 std::int64_t stored_expert_params(const DecoderConfig& config, const ExpertParts& parts) {
@@ -62,8 +68,7 @@ double expert_macs(const DecoderConfig& config) {
   if (moe.latent.basis_activation != BasisActivation::kNone)
     return private_macs + K * static_cast<double>(parts.formed);
   // Linear ones commute with the mixing: all bases once, then r mixed numbers an expert.
-  const double mixed_outputs = K * static_cast<double>(parts.mixing * moe.latent.latent_dim);
-  return private_macs + config.num_groups() * group + mixed_outputs;
+  return private_macs + config.num_groups() * group + K * static_cast<double>(parts.mixed_outputs);
 }
 
 int num_moe_layers(const DecoderConfig& config) {

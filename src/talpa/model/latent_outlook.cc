@@ -10,10 +10,10 @@ namespace {
 
 /// Largest real r at which the routed experts of a layer take `budget` parameters.
 double latent_dim_at(const DecoderConfig& config, double budget) {
-  const auto params = [&](std::int64_t r) {
+  const auto params = [&](int r) {
     return static_cast<double>(stored_expert_params(config, expert_parts(config, r)));
   };
-  return (budget - params(0)) / (params(1) - params(0));
+  return 1 + (budget - params(1)) / (params(2) - params(1));
 }
 
 /// Largest k_b, a multiple of `step`, at which they take at most `budget`; 0 = none. The count
@@ -98,14 +98,14 @@ std::optional<int> latent_dim_for_budget(const DecoderConfig& moe, LatentConfig 
   config.validate({});
   const auto dense = static_cast<double>(dense_expert_params(config));
   // The largest whole number whose share is within the budget, not one rounding below it.
-  auto fits = [&](std::int64_t r) {
+  auto fits = [&](int r) {
     return static_cast<double>(stored_expert_params(config, expert_parts(config, r))) <=
            budget * dense;
   };
   const double largest = std::clamp(latent_dim_at(config, budget * dense), 0.0, 1e6);
-  std::int64_t r = (static_cast<std::int64_t>(largest) / step + 1) * step;
+  int r = (static_cast<int>(largest) / step + 1) * step;
   while (r >= least && !fits(r)) r -= step;
-  return r >= least ? std::optional<int>(static_cast<int>(r)) : std::nullopt;
+  return r >= least ? std::optional<int>(r) : std::nullopt;
 }
 
 std::optional<int> basis_rank_for_budget(const DecoderConfig& moe, LatentConfig latent,

@@ -1,5 +1,6 @@
 // Shapes: V vocabulary, n width, m expert width, r latent width, k_b rank of a basis, N experts,
 // G groups.
+#include "talpa/model/hf_names.h"
 #include "talpa/model/weights.h"
 
 namespace talpa {
@@ -75,15 +76,15 @@ class SpecList {
   }
 
   void input_latent(const std::string& name) {
-    const std::int64_t r = latent_.latent_dim, rank = latent_.basis_rank;
+    const auto [r, rank] = latent_.input_size();
     add(name + "_in", {c_.num_groups(), rank > 0 ? rank : r, c_.dim});
     if (rank > 0) add(name + "_basis", {c_.num_groups(), r - rank, rank});
-    mixing(name);
+    mixing(name, latent_.input_size());
   }
 
   /// What comes with bases that are mixed.
-  void mixing(const std::string& name) {
-    if (latent_.basis_rank > 0) add(name + "_pivot", {c_.num_groups(), latent_.latent_dim});
+  void mixing(const std::string& name, const LatentSize& size) {
+    if (size.rank > 0) add(name + "_pivot", {c_.num_groups(), size.width});
     if (latent_.mixed) add(name + "_mix", {c_.moe.num_experts, c_.num_groups()});
   }
 
@@ -95,13 +96,12 @@ class SpecList {
 
   void down(bool factored) {
     const MoeConfig& moe = c_.moe;
-    const std::int64_t rows = factored ? latent_.latent_dim : c_.dim;
-    add("moe.down", {moe.num_experts, rows, moe.hidden_dim});
+    const auto [r, rank] = latent_.output_size();
+    add("moe.down", {moe.num_experts, factored ? r : c_.dim, moe.hidden_dim});
     if (!factored) return;
-    const std::int64_t r = latent_.latent_dim, rank = latent_.basis_rank;
     add("moe.down_out", {c_.num_groups(), c_.dim, rank > 0 ? rank : r});
     if (rank > 0) add("moe.down_basis", {c_.num_groups(), rank, r - rank});
-    mixing("moe.down");
+    mixing("moe.down", latent_.output_size());
   }
 
   const DecoderConfig& c_;
@@ -111,6 +111,12 @@ class SpecList {
 };
 
 }  // namespace
+
+LatentSize latent_size_of(const LatentConfig& latent, std::string_view name) {
+  const WeightName parts = split_weight_name(name);
+  const LatentConfig one = latent.of_layer(parts.layer);
+  return parts.role.starts_with("moe.down") ? one.output_size() : one.input_size();
+}
 
 std::vector<WeightSpec> weight_specs(const DecoderConfig& config) {
   return SpecList(config).build();

@@ -43,6 +43,8 @@ struct WeightSpec {
 
 /// Every tensor a decoder of this description has, in file order.
 std::vector<WeightSpec> weight_specs(const DecoderConfig& config);
+/// r and k_b of the latent that a weight of the model belongs to, e.g. "layers.3.moe.down_pivot".
+LatentSize latent_size_of(const LatentConfig& latent, std::string_view name);
 
 /// One tensor under talpa's name. Its elements are the pieces one after another: a stack of
 /// experts may lie in one stored tensor or in many, and rows may be reordered, without a copy.

@@ -49,17 +49,13 @@ class Initialiser {
       const auto group_N = at::arange(tensor.size(0)).floor_divide(tensor.size(0) / num_groups);
       tensor.copy_(at::one_hot(group_N, num_groups));
     } else if (is_pivot(name)) {
-      tensor.zero_().slice(1, 0, of_layer(name).basis_rank).fill_(1);
+      tensor.zero_().slice(1, 0, latent_size_of(latent_, name).rank).fill_(1);
     } else {
       fill_normal(tensor, std_of(name, tensor.size(-1)), Random(seed, "init:" + name));
     }
   }
 
  private:
-  LatentConfig of_layer(const std::string& name) const {
-    return latent_.of_layer(split_weight_name(name).layer);
-  }
-
   static void fill_normal(at::Tensor& tensor, double std, Random random) {
     at::Tensor values = at::empty(tensor.sizes(), at::kDouble);
     auto* value = values.data_ptr<double>();
@@ -70,7 +66,7 @@ class Initialiser {
   double std_of(const std::string& name, std::int64_t inputs) const {
     // Rows of U that are not the identity's: U V has V's variance in all rows.
     if (name.ends_with("_basis"))
-      return 1 / std::sqrt(static_cast<double>(of_layer(name).basis_rank));
+      return 1 / std::sqrt(static_cast<double>(latent_size_of(latent_, name).rank));
     if (is_factor(name)) return factor_std(name, inputs);
     return scaled_down(name, is_feed_forward(name) ? std_of_inputs(inputs) : kFixedStd);
   }
@@ -101,17 +97,17 @@ class Initialiser {
 
   // Entries of A B have the variance r var(A) var(B).
   double factor_std(const std::string& name, std::int64_t inputs) const {
-    const LatentConfig latent = of_layer(name);
-    const double root_r = std::sqrt(static_cast<double>(latent.latent_dim));
+    const int width = latent_size_of(latent_, name).width;
+    const double root_r = std::sqrt(static_cast<double>(width));
     const bool basis = ends_with(name, {"_in", "_out"});
     const bool down = name.find(".down") != std::string::npos;
     const double dense =
         scaled_down(name, std_of_inputs(down ? config_.moe.hidden_dim : config_.dim));
-    if (latent.basis_activation != BasisActivation::kNone)
+    if (latent_.basis_activation != BasisActivation::kNone)
       return basis ? 1 : dense / (root_r * activation_rms(latent_.basis_activation));
     if (scale_ == InitialScale::kFixed) return std::sqrt(dense / root_r);
     // Low-rank bases of down hold fewer columns than the latents they read.
-    if (name.ends_with("_out")) inputs = latent.latent_dim;
+    if (name.ends_with("_out")) inputs = width;
     // Of down's two factors the shared one is the residual output.
     return name.ends_with(".down") ? std_of_inputs(inputs)
                                    : scaled_down(name, std_of_inputs(inputs));

@@ -2,7 +2,6 @@
 
 #include "talpa/base/error.h"
 #include "talpa/convert/method.h"
-#include "talpa/convert/widths.h"
 #include "talpa/model/accounting.h"
 
 namespace talpa::search {
@@ -83,10 +82,7 @@ class CandidateList {
       if (planned.group_size > 0 && planned.group_size < original_.moe.num_experts)
         name += fmt::format(", groups of {}", planned.group_size);
       if (!planned.factor_down) name += ", gate and up";
-      if (has_calibration() && planned.latent_dim > convert::kBlockWidthStep) {
-        // The same width on average, given to layers by what they need.
-        options.bits = 0;
-        options.latent.latent_dim = planned.latent_dim;
+      if (has_calibration()) {
         options.allocate = true;
         name += ", by layer";
       }

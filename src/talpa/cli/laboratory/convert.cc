@@ -80,10 +80,14 @@ void print_report(const convert::ConversionReport& report, const std::string& ou
   }
   std::string setting = fmt::format("{} experts a layer", report.num_experts);
   if (report.latent.enabled()) setting = fmt::format("latent width {}", report.latent.latent_dim);
-  if (!report.latent.latent_dims.empty())
-    setting = fmt::format("latent widths {}", fmt::join(report.latent.latent_dims, ", "));
-  if (!report.latent.basis_ranks.empty())
-    setting += fmt::format(", ranks {}", fmt::join(report.latent.basis_ranks, ", "));
+  auto add_list = [&](const char* what, const std::vector<int>& values) {
+    if (!values.empty()) setting += fmt::format("{} {}", what, fmt::join(values, " "));
+  };
+  if (!report.latent.latent_dims.empty()) setting.clear();
+  add_list("latent widths", report.latent.latent_dims);
+  add_list(", ranks", report.latent.basis_ranks);
+  add_list("; of down", report.latent.down_latent_dims);
+  add_list(", ranks", report.latent.down_basis_ranks);
   print_data(fmt::format(
       "{}\n{}: {}, experts {:.2f} M -> {:.2f} M parameters ({:.1f} %), relative error {:.4f}, "
       "{:.1f} s\n{}\n",

@@ -53,6 +53,8 @@ std::string bases_text(const Json& latent) {
     text += fmt::format(" of rank {}", rank);
   if (const auto ranks = latent.at("basis_ranks").get<std::vector<int>>(); !ranks.empty())
     text = fmt::format(", mixed bases of ranks {}", fmt::join(ranks, " "));
+  if (const auto ranks = latent.at("down_basis_ranks").get<std::vector<int>>(); !ranks.empty())
+    text += fmt::format(" (down {})", fmt::join(ranks, " "));
   const auto activation = latent.at("basis_activation").get<std::string>();
   return activation == "none" ? text : text + ", " + activation;
 }
@@ -65,6 +67,10 @@ std::string latent_text(const Json& latent, int num_experts) {
   std::string width = fmt::format("width {}", latent.at("latent_dim").get<int>());
   if (const auto widths = latent.at("latent_dims").get<std::vector<int>>(); !widths.empty())
     width = fmt::format("widths {}", fmt::join(widths, " "));
+  if (const auto widths = latent.at("down_latent_dims").get<std::vector<int>>(); !widths.empty())
+    width += fmt::format(" (down {})", fmt::join(widths, " "));
+  else if (const int down = latent.at("down_latent_dim").get<int>(); down > 0)
+    width += fmt::format(" (down {})", down);
   return fmt::format("{}, groups of {}, {} factored{}{}", width, group > 0 ? group : num_experts,
                      fmt::join(factored, " "),
                      latent.at("share_gate_up_latent").get<bool>() ? ", gate and up share" : "",
