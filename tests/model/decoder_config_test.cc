@@ -129,6 +129,8 @@ TEST(DecoderConfigTest, DownMayHaveSizesOfItsOwn) {
   latent.factor_down = false;
   EXPECT_TALPA_ERROR(config.validate("m"), kConfig,
                      "m.moe.latent.down_latent_dim = 8 needs factor_down = true");
+  latent = {.factor_down = true, .down_latent_dim = 8};
+  EXPECT_TALPA_ERROR(config.validate("m"), kConfig, "and latent_dim > 0");
   latent = {
       .latent_dim = 16, .group_size = 1, .factor_down = true, .mixed = true, .down_basis_rank = 4};
   EXPECT_TALPA_ERROR(config.validate("m"), kConfig,

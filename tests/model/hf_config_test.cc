@@ -154,6 +154,10 @@ TEST(ToHfConfig, RefusesWhatTheFamilyCannotSay) {
 TEST(TalpaConfig, DescriptionIsCheckedLikeAnyOther) {
   Json json = to_hf_config(config_of(Family::kTalpa), DType::kF32);
   EXPECT_EQ(json.at("moe_latent_size"), 16);
+  DecoderConfig apart = config_of(Family::kTalpa);
+  apart.moe.latent.factor_down = true;
+  apart.moe.latent.down_latent_dim = 8;
+  EXPECT_FALSE(to_hf_config(apart, DType::kF32).contains("moe_latent_size"));
   json["talpa"]["moe"]["top_k"] = 99;
   EXPECT_TALPA_ERROR(from_hf_config(json, "c"), kFormat, "c: talpa.moe.top_k = 99 exceeds");
   json["talpa"] = 3;

@@ -118,8 +118,8 @@ class Validator {
              l.down_latent_dim);
     by_layer("moe.latent.down_basis_ranks", l.down_basis_ranks, "moe.latent.down_basis_rank",
              l.down_basis_rank);
-    if (!l.enabled()) return;
     down_sizes(l);
+    if (!l.enabled()) return;
     if (l.group_size != 0 && c_.moe.num_experts % l.group_size != 0)
       refuse("moe.latent.group_size", l.group_size,
              fmt::format("does not divide {} = {}", name("moe.num_experts"), c_.moe.num_experts));
@@ -182,8 +182,9 @@ class Validator {
   void down_sizes(const LatentConfig& l) const {
     range("moe.latent.down_latent_dim", l.down_latent_dim, 0, kMaxDim);
     range("moe.latent.down_basis_rank", l.down_basis_rank, 0, kMaxDim);
-    if (l.down_latent_dim > 0 && !l.factor_down)
-      refuse("moe.latent.down_latent_dim", l.down_latent_dim, "needs factor_down = true");
+    if (l.down_latent_dim > 0 && (!l.factor_down || !l.enabled()))
+      refuse("moe.latent.down_latent_dim", l.down_latent_dim,
+             "needs factor_down = true and latent_dim > 0");
     if (l.down_basis_rank > 0 && (!l.factor_down || l.basis_rank == 0))
       refuse("moe.latent.down_basis_rank", l.down_basis_rank,
              "needs factor_down = true and basis_rank > 0");

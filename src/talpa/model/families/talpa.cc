@@ -16,7 +16,9 @@ void read_hf(const HfReader& reader, DecoderConfig& config) {
 
 void write_hf(const DecoderConfig& config, Json& json) {
   if (config.has_moe()) write_hf_experts(config, "moe_intermediate_size", json);
-  if (config.moe.latent.enabled()) json["moe_latent_size"] = config.moe.latent.latent_dim;
+  const LatentConfig& latent = config.moe.latent;
+  const bool one_width = latent.latent_dims.empty() && latent.down_latent_dim == 0;
+  if (latent.enabled() && one_width) json["moe_latent_size"] = latent.latent_dim;
   json["talpa"] = config_to_json(config);
 }
 
