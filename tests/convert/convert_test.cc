@@ -206,14 +206,43 @@ INSTANTIATE_TEST_SUITE_P(
                       AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}, true}),
     [](const auto& info) { return fmt::format("case_{}", info.index); });
 
+TEST(Convert, SizesByLayerGoOnFromTheSpectraInTheScratchFolder) {
+  const testing::Scratch scratch;
+  const ModelFiles original = open_model(save_random(scratch / "moe"));
+  ConvertOptions options{.method = "slbf-plus",
+                         .latent = {.factor_down = true},
+                         .budget = 0.6,
+                         .allocate = true,
+                         .calibration = calibrated(original, scratch / "c.safetensors"),
+                         .steps = 20,
+                         .scratch = scratch / "work",
+                         .dtype = DType::kF32};
+  options.on_layer = [](int, const auto&) { fail(ErrorCode::kInterrupted, "stopped"); };
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "out", options), kInterrupted, "stopped");
+  EXPECT_FALSE(fs::exists(scratch / "out"));
+  for (const char* file : {"layer-0/fit.json", "layer-1/spectra.safetensors"})
+    EXPECT_TRUE(fs::exists(scratch / "work" / file)) << file;
+  options.on_layer = nullptr;
+  const ConversionReport resumed = convert_model(original, scratch / "out", options);
+  options.scratch.clear();
+  const ConversionReport whole = convert_model(original, scratch / "whole", options);
+  EXPECT_EQ(resumed.latent, whole.latent);
+  EXPECT_EQ(read_text(scratch / "out" / "model.safetensors"),
+            read_text(scratch / "whole" / "model.safetensors"));
+  options.scratch = scratch / "work";
+  options.allocate = false;
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "even", options), kUsage, "other options");
+}
+
 TEST(Convert, WidthsThatCannotBeGivenToLayersAreRefused) {
   const testing::Scratch scratch;
   const ModelFiles original = open_model(save_random(scratch / "moe"));
   ConvertOptions options{.latent = {.latent_dim = 4}, .allocate = true};
-  EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kConfig, "steps of 8");
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kConfig, "layers need");
   options.latent.latent_dim = 0;
   options.budget = 0.7;
   options.method = "prune";
+  options.calibration = calibrated(original, scratch / "c.safetensors");
   EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kUsage,
                      "no latent widths");
 }

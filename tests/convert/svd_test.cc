@@ -36,6 +36,17 @@ double tail_of(const at::Tensor& stacked, std::int64_t rank) {
   return values.slice(0, rank).square().sum().item<double>();
 }
 
+TEST(Svd, SpectrumIsOfTheSmallerGramMatrix) {
+  for (const std::int64_t experts : {1, 2, 6}) {  // 16, 32 and 96 rows of 48
+    const at::Tensor experts_KMD = random_stack(experts, 16, 48, 1);
+    const at::Tensor spectrum = svd_spectrum(group_of({experts_KMD}, 4));
+    const at::Tensor values =
+        torch::linalg_svdvals(experts_KMD.reshape({-1, 48}).to(torch::kDouble));
+    EXPECT_EQ(spectrum.size(0), std::min<std::int64_t>(16 * experts, 48));
+    EXPECT_TRUE(torch::allclose(spectrum, values.square(), 1e-9, 1e-9));
+  }
+}
+
 TEST(Svd, FullRankReproducesTheExperts) {
   const at::Tensor experts_KMD = random_stack(6, 16, 24, 1);
   EXPECT_LT(relative(product(svd_group(group_of({experts_KMD}, 24))), experts_KMD), 1e-12);

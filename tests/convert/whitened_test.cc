@@ -214,5 +214,30 @@ TEST(WhitenedSpectrum, IsTheLayersOutputOnEverySide) {
   }
 }
 
+TEST(WhitenedSpectrum, OfFewRowsIsThatOfManyMadeOfThemAndZeros) {
+  const Sizes few{.experts = 1};
+  const LayerStatistics statistics = random_statistics(few, 3);
+  auto padded = [&](const at::Tensor& rows, std::vector<std::int64_t> padding) {
+    return torch::constant_pad_nd(rows, padding);
+  };
+  LayerStatistics wide = statistics;
+  wide.gate_effect_NM = padded(statistics.gate_effect_NM, {0, 24});
+  wide.hidden_moments = padded(statistics.hidden_moments, {0, 24, 0, 24});
+  LayerExperts::Tensors tensors = random_experts(few, 5);
+  const LayerExperts experts(0, tensors, &statistics);
+  for (at::Tensor* side : {&tensors.gate_NMD, &tensors.up_NMD, &tensors.down_NMD})
+    *side = padded(*side, {0, 0, 0, 24});
+  const LayerExperts wider(0, tensors, &wide);
+  const Metric metric(statistics), of_wide(wide);
+  for (const Side side : {Side::kGate, Side::kDown}) {
+    const at::Tensor spectrum = whitened_spectrum(one_group(experts, {side}, 8, metric));
+    EXPECT_EQ(spectrum.size(0), few.hidden);
+    const at::Tensor all = whitened_spectrum(one_group(wider, {side}, 8, of_wide));
+    EXPECT_EQ(all.size(0), few.width);
+    EXPECT_LT(relative(all.slice(0, 0, few.hidden), spectrum), 0.01) << enum_name(side);
+    EXPECT_LT(all.slice(0, few.hidden).sum().item<double>(), 1e-9 * all.sum().item<double>());
+  }
+}
+
 }  // namespace
 }  // namespace talpa::convert

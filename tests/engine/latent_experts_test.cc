@@ -316,7 +316,7 @@ TEST(MixedBases, AMalformedPivotMaskIsNamed) {
   save_hf_directory(scratch / "model", config, provider);
   for (const ExpertForm form : {ExpertForm::kDense, ExpertForm::kLatent})
     EXPECT_TALPA_ERROR(load_model(scratch / "model", run_as(form)), kFormat,
-                       "layers.1.moe.up_pivot: row 0 marks 40 pivots, expected basis_rank = 6");
+                       "layers.1.moe.up_pivot: row 0 marks 40 pivots, expected 6");
 }
 
 /// Anonymous memory of this process, bytes.

@@ -181,6 +181,20 @@ TEST(LowRankBases, MultiplyAdds) {
                 48 * (N * (m * n + 2 * m * r + 2 * G) + 2 * G * (k * (n + r - k) + r))));
 }
 
+TEST(LatentWidthsApart, ParametersAndMultiplyAdds) {
+  DecoderConfig config = published("qwen3-30b-a3b").config;
+  config.moe.latent = {.latent_dim = 256,
+                       .group_size = 128,
+                       .factor_down = true,
+                       .share_gate_up_latent = true,
+                       .down_latent_dim = 512};
+  const double N = 128, K = 8, m = 768, n = 2048, in = 256, out = 512;
+  EXPECT_EQ(account_of(config).expert_params,
+            static_cast<std::int64_t>(48 * (N * m * (2 * in + out) + n * (in + out))));
+  EXPECT_NEAR(account_of(config).expert_macs_per_token,
+              48 * (K * m * (2 * in + out) + n * (in + out)), 1);
+}
+
 TEST(AccountTest, CountsASmallModelByHand) {
   DecoderConfig config;
   config.vocab_size = 100;
@@ -227,7 +241,16 @@ TEST(AccountTest, StoredRatioIsThatOfTheTensors) {
        .group_size = 8,
        .share_gate_up_latent = true,
        .mixed = true,
-       .basis_rank = 60}};
+       .basis_rank = 60},
+      {.latent_dim = 200, .group_size = 4, .factor_down = true, .down_latent_dim = 320},
+      {.latent_dim = 1024,
+       .group_size = 1,
+       .factor_down = true,
+       .mixed = true,
+       .basis_activation = BasisActivation::kTanh,
+       .basis_rank = 100,
+       .down_latent_dim = 640,
+       .down_basis_rank = 160}};
   for (const LatentConfig& latent : settings) {
     const LatentOutlook outlook = latent_outlook(config, latent);
     config.moe.latent = latent;

@@ -213,7 +213,7 @@ TEST(BasisPivots, PutTheIdentityBetweenTheOtherRows) {
   EXPECT_EQ(basis_order(mask, 4, 2, "p"), (std::vector<std::int32_t>{2, 0, 3, 1, 0, 1, 2, 3}));
   const auto order_of = [](std::vector<float> row) { return basis_order(row, 4, 2, "some_pivot"); };
   EXPECT_TALPA_ERROR(order_of({1, 1, 1, 0}), kFormat, "some_pivot: row 0 marks 3 pivots");
-  EXPECT_TALPA_ERROR(order_of({1, 0, 0, 0}), kFormat, "marks 1 pivots, expected basis_rank = 2");
+  EXPECT_TALPA_ERROR(order_of({1, 0, 0, 0}), kFormat, "marks 1 pivots, expected 2");
   EXPECT_TALPA_ERROR(order_of({1, 2, 0, 0}), kFormat, "column 1 is 2");
   EXPECT_TALPA_ERROR(order_of({1, NAN, 0, 0}), kFormat, "column 1 is nan");
 }

@@ -5,6 +5,7 @@
 #include "convert/fixtures.h"
 #include "talpa/base/file.h"
 #include "talpa/base/random.h"
+#include "talpa/convert/calibrate.h"
 #include "talpa/eval/compare.h"
 #include "talpa/model/accounting.h"
 #include "talpa/search/candidates.h"
@@ -88,6 +89,29 @@ TEST(ConvertBest, WritesTheClosestOfThoseWithinTheBits) {
     EXPECT_EQ(note->expert_bytes, report.trials[0].expert_bytes);
     EXPECT_FALSE(fs::exists(scratch / "out.gguf.search"));
   }
+}
+
+TEST(ConvertBest, LatentsByLayerTakeNoMoreThanTheBits) {
+  const testing::Scratch scratch;
+  DecoderConfig config = auto_config();
+  config.moe.num_experts = 16;
+  config.moe.hidden_dim = 64;
+  const LoadedModel model = saved_model(scratch / "model", config);
+  Random random(1, "tokens");
+  std::vector<convert::TokenSequence> sequences(60);
+  for (convert::TokenSequence& sequence : sequences)
+    for (int i = 0; i < 50; ++i) sequence.push_back(static_cast<TokenId>(random.below(64)));
+  convert::calibrate(model.files, sequences, scratch / "c.safetensors", {});
+  SearchOptions options = search_options(3.0);
+  options.convert.calibration = scratch / "c.safetensors";
+  const auto report = convert_best(model, scratch / "out.gguf", random_text(), options);
+  const auto most = 3.0 / 8 * static_cast<double>(account_of(config).expert_params);
+  int by_layer = 0;
+  for (const Trial& trial : report.trials) {
+    by_layer += trial.name.ends_with(", by layer");
+    EXPECT_LE(static_cast<double>(trial.expert_bytes), most) << trial.name;
+  }
+  EXPECT_GE(by_layer, 2);
 }
 
 TEST(ConvertBest, CountsWhatFilesCannotHoldInBlocks) {

@@ -20,7 +20,8 @@ class BasesMethod : public Method {
   DecoderConfig plan(const DecoderConfig& original, const ConvertOptions& options) const override;
   LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                const FitContext& context) const override;
-  /// From linear latents in groups of as many experts as share a basis (loss_power).
+  /// From linear latents in groups of as many experts as share a basis (loss_power), in the metric
+  /// of a calibration if there is one, whatever the fit's: it says what layers matter.
   LayerSpectra spectra(const LayerExperts& experts, const DecoderConfig& target,
                        const FitContext& context) const override;
   /// Also logs what a step takes.
@@ -39,8 +40,8 @@ class BasesMethod : public Method {
                                  const ConvertOptions& options) const = 0;
   virtual BasesFitSettings own_settings() const = 0;
   /// Where linear latents of the same groups and size leave a share t of a projection's square,
-  /// fits leave about t to this power, in whatever layer and at whatever size (measured on a
-  /// trained model).
+  /// fits leave about t to this power, in whatever layer and at whatever size (measured with the
+  /// weighted -plus fits on a trained model).
   virtual double loss_power() const = 0;
   /// Errors are weighted by the calibration's moments.
   virtual bool is_weighted(const ConvertOptions& options) const { return options.weighted; }

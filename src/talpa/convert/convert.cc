@@ -66,47 +66,52 @@ class LayerConverter {
   }
 
  public:
-  LayerConverter(const ModelFiles& model, const DecoderConfig& target,
+  /// With one size everywhere, as the method planned it.
+  LayerConverter(const ModelFiles& model, const DecoderConfig& planned,
                  const ConvertOptions& options, ConversionReport& report)
       : model_(model),
-        target_(target),
+        target_(planned),
         options_(options),
         method_(method_named(options.method)),
         report_(report),
         calibration_(opened_calibration(model, options, method_)),
-        store_(options.scratch, model, target, options, calibration_ ? calibration_->key() : "") {}
+        store_(options.scratch, model, planned, options, calibration_ ? calibration_->key() : "") {}
 
-  /// Seconds that the layers which are not in the store will take.
+  const DecoderConfig& target() const { return target_; }
+
+  /// Gives what the target takes to layers anew, by their spectra.
+  void allocate() {
+    const WidthBudget budget(model_.config, target_, method_, options_);
+    target_.moe.latent = budget.give(spectra());
+    target_.validate("");
+  }
+
+  /// Seconds that the layers which are not in the store will take. Time grows with a layer's size
+  /// in a straight line: the one next to the mean stands for all.
   double estimate() const {
-    int first = -1, left = 0;
+    std::map<int, double> left;  // size by layer
+    double mean = 0;
     for (int layer = 0; layer < target_.num_layers; ++layer) {
       if (!model_.config.is_moe_layer(layer) || store_.has(layer)) continue;
-      if (first < 0) first = layer;
-      ++left;
+      left[layer] = static_cast<double>(account_of(one_layer(layer)).expert_params);
+      mean += left[layer];
     }
-    if (left == 0) return 0;
-    return left * with_experts(first, [&](const LayerExperts& experts, const FitContext& context) {
-             return method_.estimate_seconds(experts, target_, context);
-           });
+    if (left.empty()) return 0;
+    const auto count = static_cast<double>(left.size());
+    mean /= count;
+    const auto typical =
+        std::min_element(left.begin(), left.end(), [&](const auto& a, const auto& b) {
+          return std::abs(a.second - mean) < std::abs(b.second - mean);
+        });
+    return count * with_experts(typical->first,
+                                [&](const LayerExperts& experts, const FitContext& context) {
+                                  return method_.estimate_seconds(experts, target_, context);
+                                });
   }
 
-  /// Of every layer; undefined for those without experts.
-  std::vector<LayerSpectra> spectra() const {
-    std::vector<LayerSpectra> all(static_cast<std::size_t>(target_.num_layers));
-    Progress progress("reading spectra", target_.num_layers);
-    for (int layer = 0; layer < target_.num_layers; ++layer) {
-      if (model_.config.is_moe_layer(layer))
-        all[static_cast<std::size_t>(layer)] =
-            with_experts(layer, [&](const LayerExperts& experts, const FitContext& context) {
-              context.progress(0, {});
-              return method_.spectra(experts, target_, context);
-            });
-      progress.update(layer + 1);
-    }
-    return all;
+  void start(const std::string& what) {
+    progress_.emplace(fmt::format("{} ({})", what, method_.name()), 1000);
   }
-
-  void start() { progress_.emplace(fmt::format("converting ({})", method_.name()), 1000); }
 
   /// The bytes of a tensor that was rounded, or false.
   bool encoded(const WeightSpec& spec, DType dtype, std::span<std::byte> target) {
@@ -133,6 +138,26 @@ class LayerConverter {
   }
 
  private:
+  /// Of every layer; undefined for those without experts.
+  std::vector<LayerSpectra> spectra() {
+    start("reading spectra");
+    std::vector<LayerSpectra> all(static_cast<std::size_t>(target_.num_layers));
+    for (int layer = 0; layer < target_.num_layers; ++layer) {
+      if (!model_.config.is_moe_layer(layer)) continue;
+      auto spectra = store_.load_spectra(layer);
+      if (!spectra) {
+        spectra = with_experts(layer, [&](const LayerExperts& experts, const FitContext& context) {
+          context.progress(0, {});
+          return method_.spectra(experts, target_, context);
+        });
+        store_.save_spectra(layer, *spectra);
+      }
+      all[static_cast<std::size_t>(layer)] = std::move(*spectra);
+    }
+    progress_.reset();
+    return all;
+  }
+
   void show(int layer, double done, const std::string& note) const {
     progress_->update(
         static_cast<std::int64_t>((layer + done) * 1000 / target_.num_layers),
@@ -211,7 +236,7 @@ class LayerConverter {
   }
 
   const ModelFiles& model_;
-  const DecoderConfig& target_;
+  DecoderConfig target_;
   const ConvertOptions& options_;
   const Method& method_;
   ConversionReport& report_;
@@ -260,19 +285,6 @@ void check_options(const Method& method, const ConvertOptions& options) {
   if (!(options.bits >= 0))
     fail(ErrorCode::kUsage, "bits {} are negative or no number", options.bits);
   if (options.bits > 0) check_bits(options, name);
-}
-
-/// `target` with what it takes given to layers anew, by their spectra.
-DecoderConfig with_allocated_widths(const ModelFiles& model, const DecoderConfig& target,
-                                    const Method& method, ConvertOptions options) {
-  const WidthBudget budget(model.config, target, options);
-  options.scratch.clear();
-  ConversionReport unused;
-  const auto spectra = LayerConverter(model, target, options, unused).spectra();
-  DecoderConfig result = target;
-  result.moe.latent = budget.give(spectra, method, options);
-  result.validate("");
-  return result;
 }
 
 void sum_up(ConversionReport& report, const DecoderConfig& original,
@@ -331,19 +343,22 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   const Stopwatch watch;
   const Method& method = method_named(options.method);
   check_options(method, options);
-  DecoderConfig target = method.plan(model.config, options);
-  if (options.allocate) target = with_allocated_widths(model, target, method, options);
   ConversionReport report;
   report.method = options.method;
+  LayerConverter converter(model, method.plan(model.config, options), options, report);
+  const Stopwatch allocating;
+  if (options.allocate) converter.allocate();
+  const double allocated_in = options.allocate ? allocating.elapsed().wall : 0;
+  const DecoderConfig& target = converter.target();
   report.latent = target.moe.latent;
   report.num_experts = target.moe.num_experts;
 
-  LayerConverter converter(model, target, options, report);
   const Stopwatch estimating;
-  report.estimated_seconds = converter.estimate();
+  const double ahead = converter.estimate();
   const double estimated_in = estimating.elapsed().wall;
-  log::info("{}: about {}", options.method, format_duration(report.estimated_seconds));
-  converter.start();
+  report.estimated_seconds = allocated_in + ahead;
+  log::info("{}: about {}", options.method, format_duration(ahead));
+  converter.start("converting");
   const bool dense = options.materialise && target.moe.latent.enabled();
   write_model(model, output, dense ? materialised_config(target) : target, options, converter);
 

@@ -40,6 +40,23 @@ RightBasis right_basis_of_gram(const at::Tensor& gram_DD, std::int64_t rank) {
   return {vectors.flip(1).narrow(1, 0, rank).contiguous(), values.flip(0).clamp_min(0)};
 }
 
+at::Tensor stacked_spectrum(const std::function<void(const MatrixUse&)>& for_each_MD,
+                            std::int64_t rows, std::int64_t columns) {
+  at::Tensor gram;
+  if (rows < columns) {
+    std::vector<at::Tensor> all;
+    for_each_MD([&](const at::Tensor& matrix_MD) { all.push_back(matrix_MD); });
+    const at::Tensor stacked = torch::cat(all);
+    gram = stacked.matmul(stacked.t());
+  } else {
+    for_each_MD([&](const at::Tensor& matrix_MD) {
+      if (!gram.defined()) gram = torch::zeros({columns, columns}, matrix_MD.options());
+      gram.addmm_(matrix_MD.t(), matrix_MD);
+    });
+  }
+  return torch::linalg_eigvalsh(gram).flip(0).clamp_min(0);
+}
+
 at::Tensor leading_eigenvectors(const at::Tensor& gram_DD, std::int64_t rank) {
   const std::int64_t width = gram_DD.size(0);
   const bool iterate = width >= kMinIteratedWidth && rank * kIteratedShare <= width;

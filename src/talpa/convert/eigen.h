@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+
 namespace talpa::convert {
 
 /// Eigenproblems of this width run in fp64, or in fp32 above 1024: fp64 takes five times as long
@@ -17,6 +19,11 @@ struct RightBasis {
 RightBasis right_basis(const at::Tensor& stacked, std::int64_t rank);
 /// The same from stacked^T stacked [n, n].
 RightBasis right_basis_of_gram(const at::Tensor& gram_DD, std::int64_t rank);
+/// All squared singular values, descending, of matrices [m, n] under each other, which
+/// `for_each_MD` hands over one by one; `rows` all together. Works on the smaller Gram matrix.
+using MatrixUse = std::function<void(const at::Tensor&)>;
+at::Tensor stacked_spectrum(const std::function<void(const MatrixUse&)>& for_each_MD,
+                            std::int64_t rows, std::int64_t columns);
 
 /// Orthonormal basis [n, r] of the leading eigenspace of a positive semidefinite matrix [n, n],
 /// by descending eigenvalue. Where r is a small share of a large n, by subspace iteration

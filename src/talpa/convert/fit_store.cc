@@ -5,6 +5,7 @@
 #include "talpa/base/file.h"
 #include "talpa/convert/calibration.h"
 #include "talpa/convert/method.h"
+#include "talpa/convert/tensor_file.h"
 #include "talpa/format/safetensors_writer.h"
 
 namespace talpa::convert {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr const char* kFile = "fit.safetensors";
 constexpr const char* kReport = "fit.json";
+constexpr const char* kSpectra = "spectra.safetensors";
 
 /// What decides the fit of a layer.
 Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertOptions& options,
@@ -23,24 +25,26 @@ Json key_of(const ModelFiles& model, const DecoderConfig& target, const ConvertO
   if (options.gguf && method_named(options.method).is_iterative())
     for (const ExpertTypes& layer : options.gguf->experts)
       types.push_back({name_of(layer.gate), name_of(layer.up), name_of(layer.down)});
-  return {{"model", digest_of(model)},
-          {"method", options.method},
-          {"latent", config_to_json(target.moe.latent)},
-          {"num_experts", target.moe.num_experts},
-          // Of methods whose result the target does not describe.
-          {"asked", {options.num_experts, options.bits, config_to_json(options.latent)}},
-          {"budget", options.budget},
-          {"reduce_rank", options.reduce_rank},
-          {"group_by", enum_name(options.group_by)},
-          {"calibration", calibration_key},
-          {"refine", options.refine},
-          {"steps", options.steps},
-          {"learning_rate", options.learning_rate},
-          {"weighted", options.weighted},
-          {"seed", options.seed},
-          {"dtype", name_of(options.dtype)},
-          {"materialise", options.materialise},
-          {"types", types}};
+  Json key = {{"model", digest_of(model)},
+              {"method", options.method},
+              {"latent", config_to_json(target.moe.latent)},
+              {"num_experts", target.moe.num_experts},
+              // Of methods whose result the target does not describe.
+              {"asked", {options.num_experts, options.bits, config_to_json(options.latent)}},
+              {"budget", options.budget},
+              {"reduce_rank", options.reduce_rank},
+              {"group_by", enum_name(options.group_by)},
+              {"calibration", calibration_key},
+              {"refine", options.refine},
+              {"steps", options.steps},
+              {"learning_rate", options.learning_rate},
+              {"weighted", options.weighted},
+              {"seed", options.seed},
+              {"dtype", name_of(options.dtype)},
+              {"materialise", options.materialise},
+              {"types", types}};
+  if (options.allocate) key["allocate"] = true;
+  return key;
 }
 
 Json to_json(const ProjectionFit& fit) {
@@ -95,6 +99,27 @@ fs::path FitStore::folder(int layer) const {
 
 bool FitStore::has(int layer) const {
   return !path_.empty() && fs::exists(path_ / fmt::format("layer-{}", layer) / kReport);
+}
+
+std::optional<LayerSpectra> FitStore::load_spectra(int layer) const {
+  if (path_.empty()) return std::nullopt;
+  const fs::path file = folder(layer) / kSpectra;
+  auto tensors = load_tensors(file);
+  if (!tensors) return std::nullopt;
+  const auto apart = tensors->find("apart");
+  if (apart == tensors->end()) fail(ErrorCode::kFormat, "{} lacks apart", file.string());
+  LayerSpectra spectra{.apart = apart->second.item<double>() != 0};
+  if (tensors->contains("in")) spectra.in_D = tensors->at("in");
+  if (tensors->contains("out")) spectra.out_D = tensors->at("out");
+  return spectra;
+}
+
+void FitStore::save_spectra(int layer, const LayerSpectra& spectra) const {
+  if (path_.empty()) return;
+  NamedTensors tensors = {{"apart", torch::full({1}, spectra.apart ? 1.0 : 0.0, torch::kDouble)}};
+  if (spectra.in_D.defined()) tensors["in"] = spectra.in_D;
+  if (spectra.out_D.defined()) tensors["out"] = spectra.out_D;
+  save_tensors(folder(layer) / kSpectra, tensors);
 }
 
 std::optional<LayerFit> FitStore::load(int layer) const {

@@ -11,7 +11,7 @@ namespace talpa::convert {
 
 namespace {
 
-/// More directions of an expert cost time and say little.
+/// More directions of an expert than half, and than this, cost time and say little.
 constexpr std::int64_t kMaxDirections = 64;
 
 /// Rows are the leading right singular vectors of one expert.
@@ -110,8 +110,9 @@ std::vector<std::int64_t> expert_order(const LayerExperts& experts, const std::v
   const std::int64_t group_size = latent.group_size > 0 ? latent.group_size : experts.num_experts();
   if (group_by == GroupBy::kOrder || group_size == experts.num_experts() || group_size == 1)
     return order;
+  // Whatever the width: groups are the same before widths by layer and after.
   const std::int64_t directions =
-      std::min({kMaxDirections, std::int64_t{latent.latent_dim}, experts.hidden_dim()});
+      std::clamp<std::int64_t>(experts.hidden_dim() / 2, 1, kMaxDirections);
   return balanced_groups(row_space_overlap(experts, sides, directions), group_size);
 }
 

@@ -80,12 +80,16 @@ class LayerFactoring {
   /// Summed over groups, and those of gate and up.
   LayerSpectra spectra(const std::function<at::Tensor(const GroupInput&)>& spectrum_of) const {
     LayerSpectra sums;
-    for (const SideSet& set : side_sets(latent_)) {
+    const auto sets = side_sets(latent_);
+    const auto groups = static_cast<double>(sets.size()) * target_.num_groups();
+    double done = 0;
+    for (const SideSet& set : sets) {
       at::Tensor& sum_D = set.sides.front() == Side::kDown ? sums.out_D : sums.in_D;
       if (!sum_D.defined()) sum_D = torch::zeros({experts_.dim()}, torch::kDouble);
       for (std::int64_t g = 0; g < target_.num_groups(); ++g) {
         const at::Tensor values = spectrum_of(input_of(set, members(g)));
-        sum_D.narrow(0, 0, values.size(0)) += values.to(torch::kDouble).clamp_min(0);
+        sum_D.narrow(0, 0, values.size(0)) += values.to(torch::kDouble);
+        context_.progress(++done / groups, {});
       }
     }
     return sums;
@@ -240,6 +244,8 @@ LayerFit LinearMethod::fit(const LayerExperts& experts, const DecoderConfig& tar
 LayerSpectra LinearMethod::spectra(const LayerExperts& experts, const DecoderConfig& target,
                                    const FitContext& context) const {
   const torch::NoGradGuard no_grad;
+  if (experts.statistics() != nullptr && uses_statistics())
+    check_enough_rows(*experts.statistics(), experts.layer(), experts.dim(), name());
   LayerSpectra sums =
       LayerFactoring(experts, target, context).spectra([this](const GroupInput& input) {
         return spectrum_of(input);

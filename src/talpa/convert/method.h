@@ -82,8 +82,8 @@ class Method {
                              const ConvertOptions& options) const = 0;
   virtual LayerFit fit(const LayerExperts& experts, const DecoderConfig& target,
                        const FitContext& context) const = 0;
-  /// What each direction of a latent holds of the layer in the fit's metric, in a unit that all
-  /// layers share. Throws kUsage where a method has none.
+  /// What each direction of a latent holds of the layer, in a unit that all layers share. Throws
+  /// kUsage where a method has none.
   virtual LayerSpectra spectra(const LayerExperts& experts, const DecoderConfig& target,
                                const FitContext& context) const;
   /// Seconds that fit() of this layer will take, from a small timed part of it, within a quarter.

@@ -15,8 +15,7 @@ at::Tensor cut_rank(const at::Tensor& matrix_MD, int rank) {
 }
 
 /// One after the other the group's matrices of all sides, as the SVD is to see them.
-void for_each_matrix(const GroupInput& input, at::ScalarType type,
-                     const std::function<void(const at::Tensor&)>& use) {
+void for_each_matrix(const GroupInput& input, at::ScalarType type, const MatrixUse& use) {
   for (std::size_t s = 0; s < input.sides.size(); ++s)
     for (std::size_t k = 0; k < input.members.size(); ++k) {
       const at::Tensor expert_MD = input.expert_MD(s, k).to(type);
@@ -54,7 +53,10 @@ at::Tensor balance_of(const RightBasis& right, std::int64_t rank, std::int64_t g
 
 at::Tensor svd_spectrum(const GroupInput& input) {
   const at::Tensor first_MD = input.expert_MD(0, 0);
-  return shared_basis(input, first_MD, solving_type(first_MD.size(1))).squared_singular_values;
+  const auto matrices = static_cast<std::int64_t>(input.sides.size() * input.members.size());
+  return stacked_spectrum(
+      [&](const MatrixUse& use) { for_each_matrix(input, solving_type(first_MD.size(1)), use); },
+      matrices * first_MD.size(0), first_MD.size(1));
 }
 
 GroupFactors svd_group(const GroupInput& input) {

@@ -9,19 +9,24 @@ namespace talpa::convert {
 
 namespace {
 
-/// sum_i S^T W_i^T D_i W_i S of gate and up.
-at::Tensor input_gram(const GroupInput& input, const at::Tensor& root_DD) {
+/// D_i^1/2 W_i S of gate and up, one by one.
+void for_each_seen(const GroupInput& input, const at::Tensor& root_DD, const MatrixUse& use) {
   const auto type = solving_type(root_DD.size(0));
   const at::Tensor root = root_DD.to(type);
-  at::Tensor gram_DD = torch::zeros_like(root);
   for (std::size_t s = 0; s < input.sides.size(); ++s)
     for (std::size_t k = 0; k < input.members.size(); ++k) {
       const std::int64_t e = input.members[k];
       const at::Tensor weight_M = input.metric->rows(input.sides[s], e) * input.metric->mass(e);
-      const at::Tensor seen_MD =
-          input.expert_MD(s, k).to(type).matmul(root) * weight_M.sqrt().unsqueeze(1).to(type);
-      gram_DD.addmm_(seen_MD.t(), seen_MD);
+      use(input.expert_MD(s, k).to(type).matmul(root) * weight_M.sqrt().unsqueeze(1).to(type));
     }
+}
+
+/// sum_i S^T W_i^T D_i W_i S of gate and up.
+at::Tensor input_gram(const GroupInput& input, const at::Tensor& root_DD) {
+  const std::int64_t width = root_DD.size(0);
+  at::Tensor gram_DD = torch::zeros({width, width}, solving_type(width));
+  for_each_seen(input, root_DD,
+                [&](const at::Tensor& seen_MD) { gram_DD.addmm_(seen_MD.t(), seen_MD); });
   return gram_DD;
 }
 
@@ -78,13 +83,27 @@ GroupFactors whitened_group(const GroupInput& input) {
 
 at::Tensor whitened_spectrum(const GroupInput& input) {
   TALPA_CHECK(input.metric != nullptr);
-  if (input.sides.front() == Side::kDown) return torch::linalg_eigvalsh(output_gram(input)).flip(0);
+  const at::Tensor first_MD = input.expert_MD(0, 0);
+  const auto matrices = static_cast<std::int64_t>(input.sides.size() * input.members.size());
+  const std::int64_t rows = matrices * first_MD.size(0), width = first_MD.size(1);
+  if (input.sides.front() == Side::kDown)
+    return stacked_spectrum(
+        [&](const MatrixUse& use) {
+          const auto type = solving_type(width);
+          for (std::size_t k = 0; k < input.members.size(); ++k) {
+            const at::Tensor root_MM = cholesky_factor(input.metric->hidden(input.members[k]));
+            use(root_MM.t().to(type).matmul(input.expert_MD(0, k).to(type)));
+          }
+        },
+        rows, width);
   // Rows weigh with p^2 in the experts' weights and in the group's moment; the mean moment leaves
   // the first, so that sides and groups add up in one unit, the layer's output.
   double mass = 0;
   for (const std::int64_t e : input.members) mass += input.metric->mass(e);
-  const at::Tensor gram_DD = input_gram(input, cholesky_factor(input.metric->input(input.members)));
-  return torch::linalg_eigvalsh(gram_DD).flip(0) / mass;
+  const at::Tensor root_DD = cholesky_factor(input.metric->input(input.members));
+  return stacked_spectrum([&](const MatrixUse& use) { for_each_seen(input, root_DD, use); }, rows,
+                          width) /
+         mass;
 }
 
 void balance(GroupFactors& factors) {

@@ -17,6 +17,9 @@ namespace {
 /// What each further step of width holds for what it takes.
 std::vector<double> gains_of(const WidthItem& item, int step) {
   const at::Tensor values_D = item.spectrum_D.to(torch::kDouble).clamp_min(0);
+  if (!values_D.isfinite().all().item<bool>())
+    fail(ErrorCode::kFormat,
+         "sizes by layer: experts or calibration hold values that are not finite");
   const std::int64_t end = std::min(values_D.size(0), item.widest);
   std::vector<double> gains;
   for (std::int64_t begin = 0; begin + step <= end; begin += step)
@@ -28,10 +31,11 @@ std::vector<double> gains_of(const WidthItem& item, int step) {
 
 std::vector<int> widths_by_spectrum(const std::vector<WidthItem>& items, double budget, int step) {
   std::vector<std::vector<double>> gains;
-  std::vector<int> widths(items.size(), step);
+  std::vector<int> widths;
   for (const WidthItem& item : items) {
     gains.push_back(gains_of(item, step));
-    budget -= item.cost * step;
+    widths.push_back(item.least);
+    budget -= item.cost * item.least;
   }
   constexpr double kRounding = 1e-6;
   for (;;) {
@@ -51,12 +55,19 @@ std::vector<int> widths_by_spectrum(const std::vector<WidthItem>& items, double 
 }
 
 WidthBudget::WidthBudget(const DecoderConfig& original, const DecoderConfig& target,
-                         const ConvertOptions& options)
-    : original_(original), latent_(target.moe.latent) {
+                         const Method& method, const ConvertOptions& options)
+    : original_(original),
+      method_(method),
+      options_(options),
+      latent_(target.moe.latent),
+      low_rank_(latent_.basis_rank > 0) {
   if (!latent_.enabled())
-    fail(ErrorCode::kUsage, "method {} has no latent widths to give to layers", options.method);
-  const bool low_rank = latent_.basis_rank > 0;
-  if (low_rank)
+    fail(ErrorCode::kUsage, "method {} has no latent widths to give to layers", method.name());
+  if (low_rank_ && (options.latent.latent_dim > 0 || options.latent.basis_rank > 0))
+    fail(ErrorCode::kUsage,
+         "sizes by layer: {} chooses latent widths and basis ranks itself; give a budget alone",
+         method.name());
+  if (low_rank_)
     step_ = 1;
   else if (options.gguf)
     step_ = kBlockWidthStep;
@@ -64,12 +75,11 @@ WidthBudget::WidthBudget(const DecoderConfig& original, const DecoderConfig& tar
   // A share is of parameters; bits, and what a given width takes, are counted in bytes of the file.
   const bool in_bytes = options.gguf && options.budget == 0;
   auto taken_by = [&](const DecoderConfig& config) {
-    return in_bytes
-               ? static_cast<double>(expert_bytes_in_file(config, *options.gguf)) / layers
-               : static_cast<double>(stored_expert_params(config, expert_parts(config)));
+    return in_bytes ? static_cast<double>(expert_bytes_in_file(config, *options.gguf)) / layers
+                    : static_cast<double>(stored_expert_params(config, expert_parts(config)));
   };
   DecoderConfig counted = target;
-  if (low_rank) counted.moe.latent = linear_latent(latent_);
+  if (low_rank_) counted.moe.latent = linear_latent(latent_);
   auto with_widths = [&](int in, int out) {
     counted.moe.latent.latent_dim = in;
     counted.moe.latent.down_latent_dim = out;
@@ -83,31 +93,40 @@ WidthBudget::WidthBudget(const DecoderConfig& original, const DecoderConfig& tar
   dense_ = taken_by(original);
   for (Direction* direction : {&in_, &out_}) {
     if (direction->matrices == 0) continue;
+    direction->widest = latent_.mixed ? widest_own(original) : original.dim;
+    // Bytes may be those of types too narrow to fill them with matrices as they were.
+    if (in_bytes) continue;
     const double before = dense_ * direction->matrices / std::size(kSides);
-    direction->widest = static_cast<std::int64_t>((before - 1) / direction->cost);
-    if (latent_.mixed)
-      direction->widest = std::min(direction->widest, std::int64_t{widest_own(original)});
+    direction->widest =
+        std::min(direction->widest, static_cast<std::int64_t>((before - 1) / direction->cost));
   }
-  both_ = {in_.matrices + out_.matrices, in_.cost + out_.cost, std::min(in_.widest, out_.widest)};
+  both_ = {.matrices = in_.matrices + out_.matrices,
+           .cost = in_.cost + out_.cost,
+           .widest = std::min(in_.widest, out_.widest)};
   const double rest = least - step_ * both_.cost;
   double most = taken_by(target);
   if (options.budget > 0) most = options.budget * dense_;
   if (options.bits > 0)
     most = options.bits / 8 * static_cast<double>(account_of(original).expert_params) / layers;
   budget_ = (most - rest) * layers;
-  if (budget_ < step_ * both_.cost * layers)
-    fail(ErrorCode::kConfig, "widths by layer go in steps of {}: {} layers have {} together", step_,
-         layers, std::max(static_cast<std::int64_t>(budget_ / both_.cost), std::int64_t{0}));
+  for (Direction* direction : {&in_, &out_, &both_})
+    if (direction->matrices > 0) direction->least = least_of(*direction);
+  const double needed =
+      std::max(in_.least * in_.cost + out_.least * out_.cost, both_.least * both_.cost);
+  if (budget_ < needed * layers)
+    fail(
+        ErrorCode::kConfig,
+        "sizes by layer: {} layers need {:.1f} % of their experts each at least, but have {:.1f} %",
+        layers, 100 * (needed + rest) / dense_, 100 * most / dense_);
 }
 
-LatentConfig WidthBudget::give(const std::vector<LayerSpectra>& spectra, const Method& method,
-                               const ConvertOptions& options) const {
+LatentConfig WidthBudget::give(const std::vector<LayerSpectra>& spectra) const {
   std::vector<WidthItem> items;
   std::vector<std::pair<const Direction*, LatentSize*>> places;
   std::vector<LatentSize> in(spectra.size()), out(spectra.size());
   bool has_out = false;
   auto add = [&](const at::Tensor& spectrum_D, const Direction& direction, LatentSize& size) {
-    items.push_back({spectrum_D, direction.cost, direction.widest});
+    items.push_back({spectrum_D, direction.cost, direction.least, direction.widest});
     places.emplace_back(&direction, &size);
   };
   for (std::size_t l = 0; l < spectra.size(); ++l) {
@@ -123,10 +142,9 @@ LatentConfig WidthBudget::give(const std::vector<LayerSpectra>& spectra, const M
     add(layer.out_D, out_, has_out ? out[l] : in[l]);
   }
   const std::vector<int> widths = widths_by_spectrum(items, budget_, step_);
-  const bool low_rank = latent_.basis_rank > 0;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const auto& [direction, size] = places[i];
-    *size = low_rank ? planned(*direction, widths[i], method, options) : LatentSize{widths[i], 0};
+    *size = low_rank_ ? planned(*direction, widths[i]) : LatentSize{widths[i], 0};
   }
   auto put = [&](const std::vector<LatentSize>& sizes, int LatentSize::*what, int& scalar,
                  std::vector<int>& of_layers) {
@@ -136,22 +154,32 @@ LatentConfig WidthBudget::give(const std::vector<LayerSpectra>& spectra, const M
   };
   LatentConfig latent = latent_;
   put(in, &LatentSize::width, latent.latent_dim, latent.latent_dims);
-  if (low_rank) put(in, &LatentSize::rank, latent.basis_rank, latent.basis_ranks);
+  if (low_rank_) put(in, &LatentSize::rank, latent.basis_rank, latent.basis_ranks);
   if (!has_out) return latent;
   put(out, &LatentSize::width, latent.down_latent_dim, latent.down_latent_dims);
-  if (low_rank) put(out, &LatentSize::rank, latent.down_basis_rank, latent.down_basis_ranks);
+  if (low_rank_) put(out, &LatentSize::rank, latent.down_basis_rank, latent.down_basis_ranks);
   return latent;
 }
 
-LatentSize WidthBudget::planned(const Direction& direction, int width, const Method& method,
-                                const ConvertOptions& options) const {
+int WidthBudget::least_of(const Direction& direction) const {
+  for (int width = step_; low_rank_ && width <= direction.widest; ++width) {
+    try {
+      planned(direction, width);
+      return width;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kConfig || width == direction.widest) throw;
+    }
+  }
+  return step_;
+}
+
+LatentSize WidthBudget::planned(const Direction& direction, int width) const {
   constexpr double kAll = std::size(kSides);
-  ConvertOptions alone = options;
-  alone.latent.latent_dim = alone.latent.basis_rank = 0;
+  ConvertOptions alone = options_;
   if (&direction == &in_) alone.latent.factor_down = false;
   if (&direction == &out_) alone.latent.factor_gate = alone.latent.factor_up = false;
   alone.budget = (kAll - direction.matrices) / kAll + width * direction.cost / dense_;
-  return method.plan(original_, alone).moe.latent.input_size();
+  return method_.plan(original_, alone).moe.latent.input_size();
 }
 
 }  // namespace talpa::convert

@@ -25,9 +25,12 @@ std::string describe_experts(const LatentConfig& latent, int num_experts) {
   if (latent.factor_gate) factored.emplace_back("gate");
   if (latent.factor_up) factored.emplace_back("up");
   if (latent.factor_down) factored.emplace_back("down");
+  std::string width = latent.down_latent_dim > 0
+                          ? fmt::format("{}/{}", latent.latent_dim, latent.down_latent_dim)
+                          : fmt::format("{}", latent.latent_dim);
+  if (!latent.latent_dims.empty()) width = "by layer";
   return fmt::format("k={} r={} {}{}", latent.group_size > 0 ? latent.group_size : num_experts,
-                     latent.latent_dim, fmt::join(factored, ","),
-                     latent.share_gate_up_latent ? " shared" : "");
+                     width, fmt::join(factored, ","), latent.share_gate_up_latent ? " shared" : "");
 }
 
 void judge(BenchReport& report) {

@@ -19,8 +19,8 @@ std::vector<std::int32_t> basis_order(std::span<const float> mask_Gr, int latent
       order[i] = mask_Gr[i] == 1 ? pivots++ : others++;
     }
     if (pivots != basis_rank)
-      fail(ErrorCode::kFormat, "{}: row {} marks {} pivots, expected basis_rank = {}", name,
-           first / width, pivots, basis_rank);
+      fail(ErrorCode::kFormat, "{}: row {} marks {} pivots, expected {}", name, first / width,
+           pivots, basis_rank);
   }
   return order;
 }

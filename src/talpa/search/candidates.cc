@@ -78,7 +78,8 @@ class CandidateList {
     std::string name = fmt::format("{} {}", method, name_of(own));
     const LatentConfig& planned = target.moe.latent;
     if (planned.enabled()) {
-      name += fmt::format("/{}, r {}", name_of(shared), planned.latent_dim);
+      name += fmt::format("/{}", name_of(shared));
+      if (!has_calibration()) name += fmt::format(", r {}", planned.latent_dim);
       if (planned.group_size > 0 && planned.group_size < original_.moe.num_experts)
         name += fmt::format(", groups of {}", planned.group_size);
       if (!planned.factor_down) name += ", gate and up";

@@ -1,3 +1,4 @@
+#include "talpa/base/log.h"
 #include "talpa/base/memory.h"
 #include "talpa/base/progress.h"
 #include "talpa/base/threads.h"
@@ -56,7 +57,13 @@ std::vector<LatentConfig> latents_of(const BenchCommandOptions& options) {
 void bench_one_layer(const BenchCommandOptions& options, ThreadPool& pool, LimitMeter& meter,
                      BenchReport& report, const DecoderConfig& config) {
   std::vector<LatentConfig> latents = latents_of(options);
-  if (latents.empty() && config.moe.latent.enabled()) latents.push_back(config.moe.latent);
+  if (latents.empty() && config.moe.latent.enabled()) {
+    int layer = 0;
+    while (!config.is_moe_layer(layer)) ++layer;
+    latents.push_back(config.moe.latent.of_layer(layer));
+    if (!config.moe.latent.latent_dims.empty())
+      log::info("layers have sizes of their own: timing layer {}", layer);
+  }
   LayerBenchOptions bench = options.layer_bench;
   if (!options.dtypes.empty()) bench.dtypes = dtypes_of(options);
   bench.rounds = options.rounds;

@@ -55,6 +55,8 @@ std::string bases_text(const Json& latent) {
     text = fmt::format(", mixed bases of ranks {}", fmt::join(ranks, " "));
   if (const auto ranks = latent.at("down_basis_ranks").get<std::vector<int>>(); !ranks.empty())
     text += fmt::format(" (down {})", fmt::join(ranks, " "));
+  else if (const int down = latent.at("down_basis_rank").get<int>(); down > 0)
+    text += fmt::format(" (down {})", down);
   const auto activation = latent.at("basis_activation").get<std::string>();
   return activation == "none" ? text : text + ", " + activation;
 }
