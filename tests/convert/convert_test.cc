@@ -143,6 +143,8 @@ class AllocatedWidths : public ::testing::TestWithParam<AllocatedMethod> {};
 TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
   const testing::Scratch scratch;
   DecoderConfig config = small_moe();
+  config.dim = 64;
+  config.moe.hidden_dim = 32;
   nn::Decoder decoder(config);
   decoder.initialise(3);
   {
@@ -166,7 +168,7 @@ TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
   const auto error_of = [](const ConversionReport& report) {
     return report.weighted_error.value_or(report.relative_error);
   };
-  const double even = error_of(convert_model(original, scratch / "even", options));
+  const ConversionReport even = convert_model(original, scratch / "even", options);
   options.allocate = true;
   const ConversionReport report = convert_model(original, scratch / "spread", options);
   EXPECT_LE(report.expert_share, options.budget);
@@ -175,7 +177,8 @@ TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
   EXPECT_LT(report.latent.latent_dims[0], report.latent.latent_dims[1]);
   EXPECT_EQ(report.latent.basis_ranks.empty(), report.latent.basis_rank == 0);
   EXPECT_EQ(report.latent.down_latent_dims.empty(), !GetParam().calibrated);
-  EXPECT_LT(error_of(report), even);
+  EXPECT_LT(report.expert_share, even.expert_share + 0.06);
+  EXPECT_LT(error_of(report), 0.95 * error_of(even));
   const ModelFiles spread = open_model(scratch / "spread");
   EXPECT_EQ(spread.config.moe.latent, report.latent);
   EXPECT_EQ(account_of(spread.config).expert_params, report.expert_params_after);
@@ -199,7 +202,7 @@ TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
 
 INSTANTIATE_TEST_SUITE_P(
     Methods, AllocatedWidths,
-    ::testing::Values(AllocatedMethod{"svd", 0.7},
+    ::testing::Values(AllocatedMethod{"svd", 0.65},
                       AllocatedMethod{"mobe", 0.6, {.group_size = 4, .factor_down = true}},
                       AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}},
                       AllocatedMethod{"tucker2", 0.7, {}, true},

@@ -36,7 +36,7 @@ int widest_own(const DecoderConfig& original) {
 int own_width_for_budget(const DecoderConfig& original, const LatentConfig& latent,
                          const ConvertOptions& options) {
   constexpr double kShare = 2.0 / 3;
-  constexpr int kStep = 8, kBlock = 32;  // rows of whole blocks can be rounded
+  constexpr int kStep = 8, kLayerStep = 4, kBlock = 32;  // rows of whole blocks can be rounded
   const int factored = int{latent.factor_gate} + int{latent.factor_up} + int{latent.factor_down};
   const double left = (3 * options.budget - (3 - factored)) / std::max(factored, 1);
   const int width = static_cast<int>(kShare * left * original.dim);
@@ -45,7 +45,8 @@ int own_width_for_budget(const DecoderConfig& original, const LatentConfig& late
          "a budget of {:.0f} % leaves nothing for the factored projections; factor more of gate, "
          "up and down, or take a larger budget",
          options.budget * 100);
-  const int step = options.gguf && width >= kBlock ? kBlock : kStep;
+  int step = options.allocate ? kLayerStep : kStep;
+  if (options.gguf && width >= kBlock) step = kBlock;
   const int rounded = width < step ? width : width / step * step;
   return std::min(rounded, widest_own(original));
 }
