@@ -202,10 +202,10 @@ TEST_P(AllocatedWidths, GoToLayersThatNeedThem) {
 
 INSTANTIATE_TEST_SUITE_P(
     Methods, AllocatedWidths,
-    ::testing::Values(AllocatedMethod{"svd", 0.65},
+    ::testing::Values(AllocatedMethod{"svd", 0.7},
                       AllocatedMethod{"mobe", 0.6, {.group_size = 4, .factor_down = true}},
                       AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}},
-                      AllocatedMethod{"tucker2", 0.7, {}, true},
+                      AllocatedMethod{"tucker2", 0.65, {}, true},
                       AllocatedMethod{"slbf-plus", 0.7, {.factor_down = true}, true}),
     [](const auto& info) { return fmt::format("case_{}", info.index); });
 
