@@ -9,11 +9,13 @@ constexpr BasesSizes kFitSizes{.experts = 8, .bases = 4, .hidden = 12, .latent =
 
 struct FitProblem {
   at::Tensor target_NMD;
-  MixedBases start;
+  std::function<MixedBases()> start;
   explicit FitProblem(double sharpness = 1) {
     target_NMD = product_of(random_bases(kFitSizes, BasisActivation::kSilu, 1, torch::kFloat));
     target_NMD = target_NMD / target_NMD.square().mean().sqrt();
-    start = stacked_start(target_NMD, 2, kFitSizes.latent, sharpness);
+    start = [target = target_NMD, sharpness] {
+      return stacked_start(target, 2, kFitSizes.latent, sharpness);
+    };
   }
 };
 

@@ -30,26 +30,34 @@ bool is_basis(const std::string& name) {
 
 }  // namespace
 
-BasesFit::BasesFit(const BasesObjective& objective, const MixedBases& start,
+BasesFit::BasesFit(const BasesObjective& objective, std::function<MixedBases()> start,
                    const BasesFitSettings& settings)
     : objective_(objective),
-      start_(start),
+      start_(std::move(start)),
       settings_(settings),
-      best_(start.clone()),
       basis_rate_(settings.basis_rate) {
   begin();
 }
 
+std::map<std::string, at::Tensor> BasesFit::fitted(const MixedBases& bases) const {
+  auto tensors = bases.tensors();
+  if (solves_own()) tensors.erase("own");
+  return tensors;
+}
+
 void BasesFit::begin() {
-  now_ = start_.clone();
-  best_.assign(start_);
+  now_ = best_ = MixedBases();  // making the start takes memory of its own
+  means_.clear();
+  squares_.clear();
+  now_ = start_();
+  best_ = now_;
+  if (solves_own()) best_.own_NMR = at::Tensor();
+  best_ = best_.clone();
+  if (solves_own()) best_.own_NMR = now_.own_NMR;
   step_ = waited_since_ = 0;
   ended_ = false;
   best_loss_ = waited_loss_ = first_loss_ = kNoLoss;
-  means_.clear();
-  squares_.clear();
-  for (const auto& [name, tensor] : now_.tensors()) {
-    if (name == "own" && settings_.exact_ridge > 0) continue;
+  for (const auto& [name, tensor] : fitted(now_)) {
     means_[name] = torch::zeros_like(tensor);
     squares_[name] = torch::zeros_like(tensor);
   }
@@ -72,16 +80,17 @@ bool BasesFit::advance() {
   if (ended_) return false;
   do take_step();
   while (!ended_ && step_ % kLook != 0);
+  if (ended_ && solves_own()) objective_.solve_own(best_, settings_.exact_ridge, settings_.noise);
   return !ended_;
 }
 
 void BasesFit::take_step() {
+  const bool last = step_ >= settings_.steps, looking = step_ % kLook == 0 || last;
   const auto gradients =
-      settings_.exact_ridge > 0
-          ? objective_.gradients_with_exact_own(now_, settings_.exact_ridge, settings_.noise)
-          : objective_.gradients(now_);
-  const bool last = step_ >= settings_.steps;
-  if (step_ % kLook == 0 || last) {
+      solves_own() ? objective_.gradients_with_exact_own(now_, settings_.exact_ridge,
+                                                         settings_.noise, looking)
+                   : objective_.gradients(now_, looking);
+  if (looking) {
     const double loss = gradients.loss.item<double>();
     if (has_diverged(loss)) return restart();
     look(loss);
@@ -143,8 +152,8 @@ void BasesFit::update(const std::map<std::string, at::Tensor>& gradients) {
 
 std::map<std::string, at::Tensor> BasesFit::state() const {
   std::map<std::string, at::Tensor> all;
-  for (const auto& [name, tensor] : now_.tensors()) all["now." + name] = tensor;
-  for (const auto& [name, tensor] : best_.tensors()) all["best." + name] = tensor;
+  for (const auto& [name, tensor] : fitted(now_)) all["now." + name] = tensor;
+  for (const auto& [name, tensor] : fitted(best_)) all["best." + name] = tensor;
   for (const auto& [name, tensor] : means_) all["mean." + name] = tensor;
   for (const auto& [name, tensor] : squares_) all["square." + name] = tensor;
   all["numbers"] = torch::tensor({static_cast<double>(step_), static_cast<double>(waited_since_),

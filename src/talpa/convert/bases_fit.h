@@ -38,14 +38,16 @@ struct BasesFitSettings {
 /// a fit is stored and goes on elsewhere.
 class BasesFit {
  public:
-  /// Shares the tensors of `start` and leaves them as they are.
-  BasesFit(const BasesObjective& objective, const MixedBases& start,
+  /// `start` gives tensors that nothing else holds, the same whenever it is called: at first and for
+  /// every restart.
+  BasesFit(const BasesObjective& objective, std::function<MixedBases()> start,
            const BasesFitSettings& settings);
 
   /// Takes the steps up to the next look at the loss; false when the fit has ended.
   /// Throws kInternal when it diverged too often.
   bool advance();
 
+  /// With exact_ridge, its own matrices only once the fit has ended.
   const MixedBases& best() const { return best_; }
   double best_loss() const { return best_loss_; }
   double first_loss() const { return first_loss_; }
@@ -59,6 +61,9 @@ class BasesFit {
   void restore(const std::map<std::string, at::Tensor>& state);
 
  private:
+  bool solves_own() const { return settings_.exact_ridge > 0; }
+  /// What steps change: own matrices that are solved for are no state.
+  std::map<std::string, at::Tensor> fitted(const MixedBases& bases) const;
   void begin();
   void take_step();
   bool has_diverged(double loss) const;
@@ -68,7 +73,7 @@ class BasesFit {
   double rate() const;
 
   const BasesObjective& objective_;
-  const MixedBases start_;
+  const std::function<MixedBases()> start_;
   const BasesFitSettings settings_;
   MixedBases now_, best_;
   std::map<std::string, at::Tensor> means_, squares_;

@@ -51,17 +51,29 @@ struct BasesObjective::Chunk {
   at::Tensor of(const at::Tensor& stack) const { return stack.narrow(0, first, count); }
 };
 
-BasesObjective::BasesObjective(at::Tensor target_NMD, BasesMetric metric, std::int64_t chunk_bytes)
-    : target_NMD_(target_NMD.contiguous()), metric_(std::move(metric)), chunk_bytes_(chunk_bytes) {
+BasesTarget::BasesTarget(const at::Tensor& experts_NMD)
+    : shape{experts_NMD.size(0), experts_NMD.size(1), experts_NMD.size(2)},
+      read_CMD([all = experts_NMD.contiguous()](std::int64_t first, std::int64_t count) {
+        return all.narrow(0, first, count);
+      }) {}
+
+BasesObjective::BasesObjective(BasesTarget target, BasesMetric metric, std::int64_t chunk_bytes)
+    : target_(std::move(target)), metric_(std::move(metric)), chunk_bytes_(chunk_bytes) {
   const torch::NoGradGuard no_grad;
-  seen_target_NMD_ = through_columns(target_NMD_, {0, target_NMD_.size(0)});
+  const auto [experts, rows, columns] = target_.shape;
   double sum = 0;
-  for (std::int64_t e = 0; e < target_NMD_.size(0); ++e) {
+  for (std::int64_t e = 0; e < experts; ++e) {
     const Chunk one{e, 1};
-    const at::Tensor pull = weighted(through_rows(one.of(seen_target_NMD_), one), one);
-    sum += (pull * one.of(target_NMD_)).sum(torch::kDouble).item<double>();
+    const at::Tensor target_1MD = target_.read_CMD(e, 1);
+    const at::Tensor seen_1MD = through_columns(target_1MD, one);
+    if (metric_.over_columns.defined()) {
+      if (e == 0) seen_target_NMD_ = torch::empty({experts, rows, columns}, target_1MD.options());
+      one.of(seen_target_NMD_).copy_(seen_1MD);
+    }
+    const at::Tensor pull = weighted(through_rows(seen_1MD, one), one);
+    sum += (pull * target_1MD).sum(torch::kDouble).item<double>();
   }
-  scale_ = static_cast<double>(target_NMD_.numel()) / std::max(sum, 1e-300);
+  scale_ = static_cast<double>(target_.numel()) / std::max(sum, 1e-300);
 }
 
 at::Tensor BasesObjective::weighted(const at::Tensor& x, const Chunk& chunk) const {
@@ -83,13 +95,17 @@ at::Tensor BasesObjective::through_rows(const at::Tensor& x, const Chunk& chunk)
 /// One evaluation of all experts.
 class BasesObjective::Pass {
  public:
-  Pass(const BasesObjective& objective, const MixedBases& bases, bool backward, double ridge = 0,
+  struct Wanted {
+    bool loss = true, gradients = true;
+  };
+
+  Pass(const BasesObjective& objective, const MixedBases& bases, Wanted wanted, double ridge = 0,
        double noise = 0)
-      : objective_(objective), bases_(bases), ridge_(ridge), noise_(noise), backward_(backward) {
+      : objective_(objective), bases_(bases), ridge_(ridge), noise_(noise), wanted_(wanted) {
     mix_NG_ = bases.mix_NG();
     bases_GRD_ = bases.bases_GRD();
     result_.loss = torch::zeros({}, mix_NG_.options());
-    if (!backward) return;
+    if (!wanted.gradients) return;
     mix_gradient_NG_ = torch::empty_like(mix_NG_);
     bases_gradient_GX_ = torch::zeros_like(bases_GRD_).flatten(1);
     if (ridge == 0) result_.of["own"] = torch::empty_like(bases.own_NMR);
@@ -103,8 +119,8 @@ class BasesObjective::Pass {
                                           std::int64_t{1}, experts);
     for (std::int64_t first = 0; first < experts; first += count)
       evaluate({first, std::min(count, experts - first)});
-    result_.loss *= objective_.scale_ / static_cast<double>(objective_.target_NMD_.numel());
-    if (backward_) finish();
+    result_.loss *= objective_.scale_ / static_cast<double>(objective_.target_.numel());
+    if (wanted_.gradients) finish();
     return std::move(result_);
   }
 
@@ -116,15 +132,23 @@ class BasesObjective::Pass {
     const at::Tensor formed_CRD = activated(mixed_CRD, bases_.activation);
     const at::Tensor seen_CRD = o.through_columns(formed_CRD, chunk);
     const at::Tensor own_CMR = chunk.of(bases_.own_NMR);
+    const at::Tensor& seen_target_NMD = o.seen_target_NMD_;
+    at::Tensor target_CMD;
+    if (wanted_.loss || !seen_target_NMD.defined())
+      target_CMD = o.target_.read_CMD(chunk.first, chunk.count);
+    const at::Tensor seen_target_CMD =
+        seen_target_NMD.defined() ? chunk.of(seen_target_NMD) : target_CMD;
     if (ridge_ > 0)
-      own_CMR.copy_(
-          solved_own(seen_CRD, formed_CRD, chunk.of(o.seen_target_NMD_), ridge_ + noise_));
-    at::Tensor pull_CMD = at::baddbmm(chunk.of(o.seen_target_NMD_), own_CMR, seen_CRD, -1, 1);
+      own_CMR.copy_(solved_own(seen_CRD, formed_CRD, seen_target_CMD, ridge_ + noise_));
+    if (!wanted_.loss && !wanted_.gradients) return;
+    at::Tensor pull_CMD = at::baddbmm(seen_target_CMD, own_CMR, seen_CRD, -1, 1);
     pull_CMD = o.weighted(o.through_rows(pull_CMD, chunk), chunk);
-    const at::Tensor error_CMD = at::baddbmm(chunk.of(o.target_NMD_), own_CMR, formed_CRD, -1, 1);
-    result_.loss += at::dot(error_CMD.flatten(), pull_CMD.flatten());
-    if (noise_ > 0) result_.loss += penalty(chunk, formed_CRD, seen_CRD);
-    if (backward_) accumulate(chunk, mixed_CRD, formed_CRD, pull_CMD, seen_CRD);
+    if (wanted_.loss) {
+      const at::Tensor error_CMD = at::baddbmm(target_CMD, own_CMR, formed_CRD, -1, 1);
+      result_.loss += at::dot(error_CMD.flatten(), pull_CMD.flatten());
+      if (noise_ > 0) result_.loss += penalty(chunk, formed_CRD, seen_CRD);
+    }
+    if (wanted_.gradients) accumulate(chunk, mixed_CRD, formed_CRD, pull_CMD, seen_CRD);
   }
 
   /// Of each expert, what noise mean(diag Z H Z^T) |A|^2 has beside tr(Z H Z^T): [C, 1, 1].
@@ -170,26 +194,33 @@ class BasesObjective::Pass {
   const BasesObjective& objective_;
   const MixedBases& bases_;
   const double ridge_, noise_;
-  const bool backward_;
+  const Wanted wanted_;
   at::Tensor mix_NG_, bases_GRD_, mix_gradient_NG_, bases_gradient_GX_;
   Gradients result_;
 };
 
 at::Tensor BasesObjective::loss(const MixedBases& bases) const {
   const torch::NoGradGuard no_grad;
-  return Pass(*this, bases, false).run().loss;
+  return Pass(*this, bases, {.gradients = false}).run().loss;
 }
 
-BasesObjective::Gradients BasesObjective::gradients(const MixedBases& bases) const {
+BasesObjective::Gradients BasesObjective::gradients(const MixedBases& bases, bool with_loss) const {
   const torch::NoGradGuard no_grad;
-  return Pass(*this, bases, true).run();
+  return Pass(*this, bases, {.loss = with_loss}).run();
 }
 
 BasesObjective::Gradients BasesObjective::gradients_with_exact_own(MixedBases& bases, double ridge,
-                                                                   double noise) const {
+                                                                   double noise,
+                                                                   bool with_loss) const {
   const torch::NoGradGuard no_grad;
   TALPA_CHECK(ridge > 0);
-  return Pass(*this, bases, true, ridge, noise).run();
+  return Pass(*this, bases, {.loss = with_loss}, ridge, noise).run();
+}
+
+void BasesObjective::solve_own(MixedBases& bases, double ridge, double noise) const {
+  const torch::NoGradGuard no_grad;
+  TALPA_CHECK(ridge > 0);
+  Pass(*this, bases, {.loss = false, .gradients = false}, ridge, noise).run();
 }
 
 at::Tensor least_squares_own(const at::Tensor& target_MD, const at::Tensor& formed_RD,

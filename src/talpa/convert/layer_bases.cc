@@ -16,8 +16,10 @@ namespace talpa::convert {
 namespace {
 
 constexpr double kSecondsBetweenStates = 60;
-/// Steps that an estimate times, after one that warms up.
+/// Steps that an estimate times, after an evaluation that warms up.
 constexpr int kTimedSteps = 3;
+/// Experts of a projection with more elements are read anew for every step.
+constexpr std::int64_t kHeldElements = std::int64_t{32} << 20;
 
 std::vector<Side> factored_sides_of(const LatentConfig& latent) {
   std::vector<Side> sides;
@@ -31,7 +33,7 @@ std::vector<Side> factored_sides_of(const LatentConfig& latent) {
 
 /// What one projection's fit works on.
 struct LayerBases::Problem {
-  at::Tensor target_NMD;
+  BasesTarget experts, target;
   double sigma = 1;  ///< experts = sigma target
   BasesMetric metric;
 };
@@ -56,7 +58,9 @@ LayerFit LayerBases::run() const {
       result = fit_side(place, store);
       store.finish(*result);
     }
-    fit.tensors.merge(result->tensors);
+    // As the file will hold them: what waits for the other projections takes half.
+    for (const auto& [name, tensor] : result->tensors)
+      fit.tensors[name] = tensor.to(kept_type(context_.options));
     fit.projections.push_back(result->fit);
   }
   return fit;
@@ -64,15 +68,28 @@ LayerFit LayerBases::run() const {
 
 LayerBases::Problem LayerBases::problem_of(Side side) const {
   Problem problem;
-  const at::Tensor experts_NMD = experts_.read(side);
-  const double square = experts_NMD.square().mean(torch::kDouble).item<double>();
-  problem.sigma = std::max(std::sqrt(square), 1e-30);
-  problem.target_NMD = experts_NMD / problem.sigma;
+  BasesTarget& experts = problem.experts;
+  experts.shape = {experts_.num_experts(), experts_.hidden_dim(), experts_.dim()};
+  experts.read_CMD = [this, side](std::int64_t first, std::int64_t count) {
+    return experts_.read(side, first, count);
+  };
+  if (experts.numel() <= kHeldElements) experts = experts_.read(side);
+  double square = 0;
+  for (std::int64_t e = 0; e < experts_.num_experts(); ++e)
+    square += experts.read_CMD(e, 1).square().sum(torch::kDouble).item<double>();
+  problem.sigma = std::max(std::sqrt(square / static_cast<double>(experts.numel())), 1e-30);
+  problem.target.shape = experts.shape;
+  problem.target.read_CMD = [read = experts.read_CMD, sigma = problem.sigma](
+                                std::int64_t first, std::int64_t count) {
+    return read(first, count) / sigma;
+  };
+  if (experts.numel() <= kHeldElements)
+    problem.target = problem.target.read_CMD(0, experts.shape[0]);
   if (weighted_) problem.metric = bases_metric(side, *experts_.statistics());
   return problem;
 }
 
-MixedBases LayerBases::start(const at::Tensor& target_NMD, Side side) const {
+MixedBases LayerBases::start(const BasesTarget& target, Side side) const {
   const auto place = static_cast<std::uint64_t>(experts_.layer()) * std::size(kSides) +
                      static_cast<std::uint64_t>(side);
   LatentConfig latent = latent_;
@@ -80,7 +97,7 @@ MixedBases LayerBases::start(const at::Tensor& target_NMD, Side side) const {
     latent.latent_dim = latent_.output_size().width;
     latent.basis_rank = latent_.output_size().rank;
   }
-  return method_.start(target_NMD, latent, group_size_, context_.options.seed * 1'000'003 + place);
+  return method_.start(target.read_CMD(0, target.shape[0]), latent, group_size_, context_.options.seed * 1'000'003 + place);
 }
 
 BasesFitSettings LayerBases::settings_for(Side side) const {
@@ -97,12 +114,18 @@ SideStore::Finished LayerBases::fit_side(std::size_t place, const SideStore& sto
   const Stopwatch watch;
   const Side side = sides_[place];
   const Problem problem = problem_of(side);
-  const BasesObjective objective(problem.target_NMD, problem.metric);
-  BasesFit fit(objective, start(problem.target_NMD, side), settings_for(side));
-  run_fit(place, fit, store);
-  SideStore::Finished result = finished(fit.best(), side, problem);
+  SideStore::Finished result = finished(fitted_bases(place, problem, store), side, problem);
   result.fit.seconds = watch.elapsed().wall;
   return result;
+}
+
+MixedBases LayerBases::fitted_bases(std::size_t place, const Problem& problem,
+                                    const SideStore& store) const {
+  const Side side = sides_[place];
+  const BasesObjective objective(problem.target, problem.metric);
+  BasesFit fit(objective, [&] { return start(problem.target, side); }, settings_for(side));
+  run_fit(place, fit, store);
+  return fit.best();
 }
 
 void LayerBases::run_fit(std::size_t place, BasesFit& fit, const SideStore& store) const {
@@ -126,14 +149,13 @@ void LayerBases::run_fit(std::size_t place, BasesFit& fit, const SideStore& stor
 SideStore::Finished LayerBases::finished(const MixedBases& best, Side side,
                                          const Problem& problem) const {
   StoredBases stored = stored_bases(best, problem.sigma, context_.options.dtype);
-  const at::Tensor experts_NMD = experts_.read(side);
-  refit_own(stored, experts_NMD, problem.metric);
+  refit_own(stored, problem.experts, problem.metric);
   ErrorSum error(side, experts_.statistics());
   const at::Tensor bases_GRD = stored.bases_GRD();
   for (std::int64_t e = 0; e < experts_.num_experts(); ++e) {
     const at::Tensor formed_RD =
         formed_bases(stored.mix_NG.narrow(0, e, 1), bases_GRD, stored.activation)[0];
-    error.add(e, experts_NMD[e], stored.own_NMR[e].matmul(formed_RD));
+    error.add(e, problem.experts.read_CMD(e, 1)[0], stored.own_NMR[e].matmul(formed_RD));
   }
   return {stored.named(side), error.result(0)};
 }
@@ -156,26 +178,25 @@ LayerBases::Cost LayerBases::estimate_side(Side side) const {
   Cost cost;
   const Stopwatch before;
   const Problem problem = problem_of(side);
-  const BasesObjective objective(problem.target_NMD, problem.metric);
-  const MixedBases begin = start(problem.target_NMD, side);
-  cost.rest = before.elapsed().wall;
-  BasesFitSettings few = settings_;
-  few.steps = 1;
-  few.max_restarts = 0;
+  MixedBases best;
   {
-    BasesFit warm(objective, begin, few);
-    while (warm.advance()) {
+    const BasesObjective objective(problem.target, problem.metric);
+    MixedBases begin = start(problem.target, side);
+    cost.rest = before.elapsed().wall;
+    objective.gradients(begin);  // warms up
+    BasesFitSettings few = settings_;
+    few.steps = kTimedSteps;
+    few.max_restarts = 0;
+    BasesFit timed(objective, [&] { return std::move(begin); }, few);
+    const Stopwatch steps;
+    while (timed.advance()) {
     }
+    // The last look evaluates once more.
+    cost.step = steps.elapsed().wall / (kTimedSteps + 1);
+    best = timed.best();
   }
-  few.steps = kTimedSteps;
-  BasesFit timed(objective, begin, few);
-  const Stopwatch steps;
-  while (timed.advance()) {
-  }
-  // A fit's last look evaluates once more.
-  cost.step = steps.elapsed().wall / (kTimedSteps + 1);
   const Stopwatch after;
-  finished(timed.best(), side, problem);
+  finished(best, side, problem);
   cost.rest += after.elapsed().wall;
   return cost;
 }

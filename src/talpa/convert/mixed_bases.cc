@@ -12,7 +12,8 @@ at::Tensor MixedBases::bases_GRD() const {
 }
 
 std::map<std::string, at::Tensor> MixedBases::tensors() const {
-  std::map<std::string, at::Tensor> all = {{"own", own_NMR}, {"logits", logits_NG}};
+  std::map<std::string, at::Tensor> all = {{"logits", logits_NG}};
+  if (own_NMR.defined()) all["own"] = own_NMR;
   if (low_rank()) {
     all["left"] = left_GRK;
     all["right"] = right_GKD;

@@ -70,12 +70,12 @@ StoredBases stored_bases(const MixedBases& fitted, double sigma, DType dtype) {
   return stored;
 }
 
-int refit_own(StoredBases& bases, const at::Tensor& experts_NMD, const BasesMetric& metric) {
+int refit_own(StoredBases& bases, const BasesTarget& experts, const BasesMetric& metric) {
   const torch::NoGradGuard no_grad;
   const at::Tensor all_GRD = bases.bases_GRD();
   int replaced = 0;
-  for (std::int64_t e = 0; e < experts_NMD.size(0); ++e) {
-    const at::Tensor target_MD = experts_NMD[e].to(torch::kDouble);
+  for (std::int64_t e = 0; e < experts.shape[0]; ++e) {
+    const at::Tensor target_MD = experts.read_CMD(e, 1)[0].to(torch::kDouble);
     const at::Tensor formed_RD =
         formed_bases(bases.mix_NG.narrow(0, e, 1), all_GRD, bases.activation)[0].to(torch::kDouble);
     const at::Tensor columns_DD = of_expert(metric.over_columns, e);

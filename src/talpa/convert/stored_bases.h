@@ -33,6 +33,6 @@ StoredBases stored_bases(const MixedBases& fitted, double sigma, DType dtype);
 
 /// Replaces the own matrix of every expert by the least-squares solution in the metric, where that
 /// has the smaller error; A enters linearly, so this ends every fit. Returns how many it replaced.
-int refit_own(StoredBases& bases, const at::Tensor& experts_NMD, const BasesMetric& metric);
+int refit_own(StoredBases& bases, const BasesTarget& experts, const BasesMetric& metric);
 
 }  // namespace talpa::convert
