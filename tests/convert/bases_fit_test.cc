@@ -57,6 +57,28 @@ TEST(BasesFit, StoredStateGoesOnBitForBit) {
   }
 }
 
+TEST(BasesFit, ExpertsReadFewAtATimeGiveTheSameFit) {
+  const FitProblem problem;
+  BasesTarget target = problem.target_NMD;
+  std::int64_t largest = 0;
+  target.read_CMD = [&, read = target.read_CMD](std::int64_t first, std::int64_t count) {
+    largest = std::max(largest, count);
+    return read(first, count).clone();
+  };
+  constexpr std::int64_t kFewBytes = 16 << 10;
+  const BasesObjective held(problem.target_NMD, {}, kFewBytes), read(target, {}, kFewBytes);
+  for (const double ridge : {0.0, 1e-4}) {
+    const BasesFitSettings settings{.steps = 25, .exact_ridge = ridge};
+    BasesFit a(held, problem.start, settings), b(read, problem.start, settings);
+    finish(a);
+    finish(b);
+    for (const auto& [name, tensor] : a.best().tensors())
+      EXPECT_TRUE(tensor.equal(b.best().tensors().at(name))) << name;
+    EXPECT_EQ(a.state().contains("now.own"), ridge == 0);
+  }
+  EXPECT_LT(largest, kFitSizes.experts);
+}
+
 TEST(BasesFit, StateOfAnotherFitIsRefused) {
   const FitProblem problem;
   const BasesObjective objective(problem.target_NMD, {});
