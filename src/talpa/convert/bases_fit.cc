@@ -86,10 +86,9 @@ bool BasesFit::advance() {
 
 void BasesFit::take_step() {
   const bool last = step_ >= settings_.steps, looking = step_ % kLook == 0 || last;
-  const auto gradients =
-      solves_own() ? objective_.gradients_with_exact_own(now_, settings_.exact_ridge,
-                                                         settings_.noise, looking)
-                   : objective_.gradients(now_, looking);
+  const auto gradients = solves_own() ? objective_.gradients_with_exact_own(
+                                            now_, settings_.exact_ridge, settings_.noise, looking)
+                                      : objective_.gradients(now_, looking);
   if (looking) {
     const double loss = gradients.loss.item<double>();
     if (has_diverged(loss)) return restart();

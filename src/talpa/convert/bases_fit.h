@@ -38,8 +38,8 @@ struct BasesFitSettings {
 /// a fit is stored and goes on elsewhere.
 class BasesFit {
  public:
-  /// `start` gives tensors that nothing else holds, the same whenever it is called: at first and for
-  /// every restart.
+  /// `start` gives tensors that nothing else holds, the same whenever it is called: at first and
+  /// for every restart.
   BasesFit(const BasesObjective& objective, std::function<MixedBases()> start,
            const BasesFitSettings& settings);
 

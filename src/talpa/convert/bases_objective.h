@@ -23,7 +23,7 @@ struct BasesMetric {
 /// Experts that a fit is to meet, read a few at a time: those of a large model need not lie in
 /// memory as floats.
 struct BasesTarget {
-  std::array<std::int64_t, 3> shape{};                                        ///< N, M, D
+  std::array<std::int64_t, 3> shape{};                                         ///< N, M, D
   std::function<at::Tensor(std::int64_t first, std::int64_t count)> read_CMD;  ///< contiguous
 
   BasesTarget() = default;

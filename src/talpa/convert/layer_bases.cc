@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <cmath>
+#include <optional>
 
 #include "talpa/base/log.h"
 #include "talpa/base/stopwatch.h"
@@ -79,8 +80,8 @@ LayerBases::Problem LayerBases::problem_of(Side side) const {
     square += experts.read_CMD(e, 1).square().sum(torch::kDouble).item<double>();
   problem.sigma = std::max(std::sqrt(square / static_cast<double>(experts.numel())), 1e-30);
   problem.target.shape = experts.shape;
-  problem.target.read_CMD = [read = experts.read_CMD, sigma = problem.sigma](
-                                std::int64_t first, std::int64_t count) {
+  problem.target.read_CMD = [read = experts.read_CMD, sigma = problem.sigma](std::int64_t first,
+                                                                             std::int64_t count) {
     return read(first, count) / sigma;
   };
   if (experts.numel() <= kHeldElements)
@@ -97,7 +98,9 @@ MixedBases LayerBases::start(const BasesTarget& target, Side side) const {
     latent.latent_dim = latent_.output_size().width;
     latent.basis_rank = latent_.output_size().rank;
   }
-  return method_.start(target.read_CMD(0, target.shape[0]), latent, group_size_, context_.options.seed * 1'000'003 + place);
+  at::Tensor target_NMD = torch::empty(target.shape, torch::kFloat);
+  for (std::int64_t e = 0; e < target.shape[0]; ++e) target_NMD[e].copy_(target.read_CMD(e, 1)[0]);
+  return method_.start(target_NMD, latent, group_size_, context_.options.seed * 1'000'003 + place);
 }
 
 BasesFitSettings LayerBases::settings_for(Side side) const {
@@ -122,8 +125,14 @@ SideStore::Finished LayerBases::fit_side(std::size_t place, const SideStore& sto
 MixedBases LayerBases::fitted_bases(std::size_t place, const Problem& problem,
                                     const SideStore& store) const {
   const Side side = sides_[place];
+  // Before the objective holds what it needs: a start has all experts in memory.
+  std::optional<MixedBases> first = start(problem.target, side);
   const BasesObjective objective(problem.target, problem.metric);
-  BasesFit fit(objective, [&] { return start(problem.target, side); }, settings_for(side));
+  auto next_start = [&] {
+    const auto now = std::exchange(first, std::nullopt);
+    return now ? *now : start(problem.target, side);
+  };
+  BasesFit fit(objective, next_start, settings_for(side));
   run_fit(place, fit, store);
   return fit.best();
 }
@@ -180,14 +189,15 @@ LayerBases::Cost LayerBases::estimate_side(Side side) const {
   const Problem problem = problem_of(side);
   MixedBases best;
   {
-    const BasesObjective objective(problem.target, problem.metric);
     MixedBases begin = start(problem.target, side);
+    const BasesObjective objective(problem.target, problem.metric);
     cost.rest = before.elapsed().wall;
     objective.gradients(begin);  // warms up
     BasesFitSettings few = settings_;
     few.steps = kTimedSteps;
     few.max_restarts = 0;
-    BasesFit timed(objective, [&] { return std::move(begin); }, few);
+    BasesFit timed(
+        objective, [&] { return std::move(begin); }, few);
     const Stopwatch steps;
     while (timed.advance()) {
     }
