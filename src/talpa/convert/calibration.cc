@@ -132,6 +132,10 @@ LayerStatistics Calibration::layer(int layer, const DecoderConfig& config) const
   s.up_effect_NM = get("up_effect");
   s.input_moments = get("input_moments");
   s.hidden_moments = get("hidden_moments");
+  s.release = [store = store_, prefix] {
+    for (const char* name : {"input_moments", "hidden_moments"})
+      store->release(store->at(prefix + name).bytes);
+  };
   const std::int64_t N = config.moe.num_experts, D = config.dim, M = config.moe.hidden_dim;
   check_shape(s.rows_N, {N}, prefix + "rows");
   for (const at::Tensor& sum : {s.mass_N, s.mass2_N, s.output_mass_N})

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,9 @@ class LayerStatistics {
   at::Tensor layer_input_moment() const;
   /// [m, m]; diagonal where only that is known.
   at::Tensor hidden_moment(std::int64_t expert) const;
+
+  /// Gives back the memory that reading moments from a file took; they can be read again.
+  std::function<void()> release = [] {};
 };
 
 /// Key of the description in a file's metadata; its number changes when sums mean something else.

@@ -86,7 +86,10 @@ LayerBases::Problem LayerBases::problem_of(Side side) const {
   };
   if (experts.numel() <= kHeldElements)
     problem.target = problem.target.read_CMD(0, experts.shape[0]);
-  if (weighted_) problem.metric = bases_metric(side, *experts_.statistics());
+  if (weighted_) {
+    problem.metric = bases_metric(side, *experts_.statistics());
+    experts_.statistics()->release();
+  }
   return problem;
 }
 
@@ -155,9 +158,9 @@ void LayerBases::run_fit(std::size_t place, BasesFit& fit, const SideStore& stor
   }
 }
 
-SideStore::Finished LayerBases::finished(const MixedBases& best, Side side,
-                                         const Problem& problem) const {
+SideStore::Finished LayerBases::finished(MixedBases best, Side side, const Problem& problem) const {
   StoredBases stored = stored_bases(best, problem.sigma, context_.options.dtype);
+  best = MixedBases();
   refit_own(stored, problem.experts, problem.metric);
   ErrorSum error(side, experts_.statistics());
   const at::Tensor bases_GRD = stored.bases_GRD();
@@ -206,7 +209,7 @@ LayerBases::Cost LayerBases::estimate_side(Side side) const {
     best = timed.best();
   }
   const Stopwatch after;
-  finished(best, side, problem);
+  finished(std::move(best), side, problem);
   cost.rest += after.elapsed().wall;
   return cost;
 }

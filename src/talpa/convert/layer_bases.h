@@ -35,7 +35,7 @@ class LayerBases {
   SideStore::Finished fit_side(std::size_t place, const SideStore& store) const;
   MixedBases fitted_bases(std::size_t place, const Problem& problem, const SideStore& store) const;
   void run_fit(std::size_t place, BasesFit& fit, const SideStore& store) const;
-  SideStore::Finished finished(const MixedBases& best, Side side, const Problem& problem) const;
+  SideStore::Finished finished(MixedBases best, Side side, const Problem& problem) const;
   Cost estimate_side(Side side) const;
 
   const BasesMethod& method_;
