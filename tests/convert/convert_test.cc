@@ -4,6 +4,7 @@
 #include "talpa/base/file.h"
 #include "talpa/convert/calibrate.h"
 #include "talpa/convert/read_tensor.h"
+#include "talpa/convert/tensor_file.h"
 #include "talpa/engine/model.h"
 #include "talpa/model/accounting.h"
 
@@ -233,6 +234,10 @@ TEST(Convert, SizesByLayerGoOnFromTheSpectraInTheScratchFolder) {
   EXPECT_EQ(read_text(scratch / "out" / "model.safetensors"),
             read_text(scratch / "whole" / "model.safetensors"));
   options.scratch = scratch / "work";
+  save_tensors(scratch / "work" / "layer-1" / "spectra.safetensors",
+               {{"apart", torch::zeros({2})}});
+  EXPECT_TALPA_ERROR(convert_model(original, scratch / "broken", options), kFormat,
+                     "spectra.safetensors lacks apart");
   options.allocate = false;
   EXPECT_TALPA_ERROR(convert_model(original, scratch / "even", options), kUsage, "other options");
 }
@@ -240,8 +245,11 @@ TEST(Convert, SizesByLayerGoOnFromTheSpectraInTheScratchFolder) {
 TEST(Convert, WidthsThatCannotBeGivenToLayersAreRefused) {
   const testing::Scratch scratch;
   const ModelFiles original = open_model(save_random(scratch / "moe"));
-  ConvertOptions options{.latent = {.latent_dim = 4}, .allocate = true};
+  ConvertOptions options{
+      .latent = {.latent_dim = 4}, .allocate = true, .scratch = scratch / "work"};
   EXPECT_TALPA_ERROR(convert_model(original, scratch / "none", options), kConfig, "layers need");
+  EXPECT_FALSE(fs::exists(scratch / "work"));
+  options.scratch.clear();
   options.latent.latent_dim = 0;
   options.budget = 0.7;
   options.method = "prune";

@@ -1,5 +1,7 @@
 #include "talpa/base/memory.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <fstream>
 #include <string>
@@ -48,6 +50,12 @@ MemoryInfo memory_info() {
     memory.available = std::min(memory.available, limit - std::min(limit, used));
   }
   return memory;
+}
+
+void return_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace talpa

@@ -12,4 +12,8 @@ struct MemoryInfo {
 };
 MemoryInfo memory_info();
 
+/// Gives the system back what the allocator holds of memory that is free: much, after many blocks
+/// of a few megabytes.
+void return_free_memory();
+
 }  // namespace talpa

@@ -86,17 +86,21 @@ bool BasesFit::advance() {
 
 void BasesFit::take_step() {
   const bool last = step_ >= settings_.steps, looking = step_ % kLook == 0 || last;
-  const auto gradients = solves_own() ? objective_.gradients_with_exact_own(
-                                            now_, settings_.exact_ridge, settings_.noise, looking)
-                                      : objective_.gradients(now_, looking);
+  auto gradients = solves_own() ? objective_.gradients_with_exact_own(now_, settings_.exact_ridge,
+                                                                      settings_.noise, looking)
+                                : objective_.gradients(now_, looking);
+  auto restart_without = [&] {
+    gradients = {};
+    restart();
+  };
   if (looking) {
     const double loss = gradients.loss.item<double>();
-    if (has_diverged(loss)) return restart();
+    if (has_diverged(loss)) return restart_without();
     look(loss);
   }
   // Bases may also have gone where the nonlinearity is flat, and stay there.
   const bool in_vain = (last || ended_) && step_ > 0 && best_loss_ >= first_loss_;
-  if (in_vain && restarts_ < settings_.max_restarts) return restart();
+  if (in_vain && restarts_ < settings_.max_restarts) return restart_without();
   if (last) ended_ = true;
   if (ended_) return;
   update(gradients.of);

@@ -80,8 +80,7 @@ class LayerConverter {
   const DecoderConfig& target() const { return target_; }
 
   /// Gives what the target takes to layers anew, by their spectra.
-  void allocate() {
-    const WidthBudget budget(model_.config, target_, method_, options_);
+  void allocate(const WidthBudget& budget) {
     target_.moe.latent = budget.give(spectra());
     target_.validate("");
   }
@@ -345,10 +344,13 @@ ConversionReport convert_model(const ModelFiles& model, const fs::path& output,
   check_options(method, options);
   ConversionReport report;
   report.method = options.method;
-  LayerConverter converter(model, method.plan(model.config, options), options, report);
+  const DecoderConfig planned = method.plan(model.config, options);
+  std::optional<WidthBudget> budget;  // refuses before a scratch folder is made
+  if (options.allocate) budget.emplace(model.config, planned, method, options);
+  LayerConverter converter(model, planned, options, report);
   const Stopwatch allocating;
-  if (options.allocate) converter.allocate();
-  const double allocated_in = options.allocate ? allocating.elapsed().wall : 0;
+  if (budget) converter.allocate(*budget);
+  const double allocated_in = budget ? allocating.elapsed().wall : 0;
   const DecoderConfig& target = converter.target();
   report.latent = target.moe.latent;
   report.num_experts = target.moe.num_experts;

@@ -107,7 +107,8 @@ std::optional<LayerSpectra> FitStore::load_spectra(int layer) const {
   auto tensors = load_tensors(file);
   if (!tensors) return std::nullopt;
   const auto apart = tensors->find("apart");
-  if (apart == tensors->end()) fail(ErrorCode::kFormat, "{} lacks apart", file.string());
+  if (apart == tensors->end() || apart->second.numel() != 1)
+    fail(ErrorCode::kFormat, "{} lacks apart", file.string());
   LayerSpectra spectra{.apart = apart->second.item<double>() != 0};
   if (tensors->contains("in")) spectra.in_D = tensors->at("in");
   if (tensors->contains("out")) spectra.out_D = tensors->at("out");

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "talpa/base/log.h"
+#include "talpa/base/memory.h"
 #include "talpa/base/stopwatch.h"
 #include "talpa/convert/bases_metric.h"
 #include "talpa/convert/error_sum.h"
@@ -121,6 +122,7 @@ SideStore::Finished LayerBases::fit_side(std::size_t place, const SideStore& sto
   const Side side = sides_[place];
   const Problem problem = problem_of(side);
   SideStore::Finished result = finished(fitted_bases(place, problem, store), side, problem);
+  return_free_memory();
   result.fit.seconds = watch.elapsed().wall;
   return result;
 }
@@ -130,6 +132,7 @@ MixedBases LayerBases::fitted_bases(std::size_t place, const Problem& problem,
   const Side side = sides_[place];
   // Before the objective holds what it needs: a start has all experts in memory.
   std::optional<MixedBases> first = start(problem.target, side);
+  return_free_memory();
   const BasesObjective objective(problem.target, problem.metric);
   auto next_start = [&] {
     const auto now = std::exchange(first, std::nullopt);
@@ -178,7 +181,7 @@ double LayerBases::estimate() const {
     if (side == Side::kUp && sides_.front() == Side::kGate) continue;
     const bool both = side == Side::kGate && latent_.factor_up;
     const Cost cost = estimate_side(side);
-    total += (both ? 2 : 1) * (cost.rest + cost.step * settings_.steps);
+    total += (both ? 2 : 1) * (cost.rest + cost.step * (settings_.steps + 1));  // the last look
     step = std::max(step, cost.step);
   }
   log::info("{}: a step takes {:.3g} ms, at most {} steps a projection", method_.name(), step * 1e3,
@@ -193,6 +196,7 @@ LayerBases::Cost LayerBases::estimate_side(Side side) const {
   MixedBases best;
   {
     MixedBases begin = start(problem.target, side);
+    return_free_memory();
     const BasesObjective objective(problem.target, problem.metric);
     cost.rest = before.elapsed().wall;
     objective.gradients(begin);  // warms up
@@ -210,6 +214,7 @@ LayerBases::Cost LayerBases::estimate_side(Side side) const {
   }
   const Stopwatch after;
   finished(std::move(best), side, problem);
+  return_free_memory();
   cost.rest += after.elapsed().wall;
   return cost;
 }
